@@ -81,3 +81,22 @@ func (l Layout) PulumiHome() string { return filepath.Join(l.Local(), "pulumi-ho
 
 // PulumiState holds the file:// backend of the local stacks.
 func (l Layout) PulumiState() string { return filepath.Join(l.Local(), "pulumi-state") }
+
+// WriteFile writes a file whole or not at all: whoever is killed in between
+// leaves the old content. It makes the folder when it is missing.
+func WriteFile(path string, content []byte, mode os.FileMode) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	temporary, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(temporary.Name())
+	_, err = temporary.Write(content)
+	err = errors.Join(err, temporary.Chmod(mode), temporary.Close())
+	if err != nil {
+		return err
+	}
+	return os.Rename(temporary.Name(), path)
+}
