@@ -1,0 +1,63 @@
+// Package payload says what a row must contain. The text of a row is a function of
+// (seed, run, sequence), so it is never stored outside the database, and the digest that an
+// intact server reports can be computed here without asking it.
+package payload
+
+import "math/bits"
+
+// Size is the length of every payload in bytes: 128 bits as lower-case hexadecimal digits.
+const Size = 32
+
+// golden is the increment of SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom
+// number generators", OOPSLA 2014): odd, so that every sequence number gets a state of its own.
+const golden = 0x9e3779b97f4a7c15
+
+// Source yields the payloads of one run.
+type Source struct {
+	state uint64
+}
+
+// NewSource returns the source of a run's payloads.
+func NewSource(seed, run int64) Source {
+	return Source{state: mix(uint64(seed)) + mix(uint64(run)^golden)}
+}
+
+// Append appends the payload of row seq to dst.
+func (s Source) Append(dst []byte, seq int64) []byte {
+	high := mix(s.state + uint64(seq)*golden)
+	low := mix(high ^ bits.RotateLeft64(s.state, 32) ^ uint64(seq))
+	return appendHex(appendHex(dst, high), low)
+}
+
+// Text returns the payload of row seq.
+func (s Source) Text(seq int64) string {
+	return string(s.Append(make([]byte, 0, Size), seq))
+}
+
+// Digest returns what an intact table reports for rows first to first+rows-1.
+func (s Source) Digest(first, rows int64) Digest {
+	var digest Digest
+	var buffer [Size]byte
+	for seq := first; seq < first+rows; seq++ {
+		digest.Add(Hash(s.Append(buffer[:0], seq), seq))
+	}
+	return digest
+}
+
+// mix is the finalizer of SplitMix64: a bijection in which every input bit reaches every
+// output bit.
+func mix(x uint64) uint64 {
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}
+
+const digits = "0123456789abcdef"
+
+func appendHex(dst []byte, x uint64) []byte {
+	return append(dst,
+		digits[x>>60], digits[x>>56&15], digits[x>>52&15], digits[x>>48&15],
+		digits[x>>44&15], digits[x>>40&15], digits[x>>36&15], digits[x>>32&15],
+		digits[x>>28&15], digits[x>>24&15], digits[x>>20&15], digits[x>>16&15],
+		digits[x>>12&15], digits[x>>8&15], digits[x>>4&15], digits[x&15])
+}
