@@ -1,0 +1,115 @@
+// Command pulumi-language-go starts the pinned Go language host with the
+// project's runtime options.
+//
+// Today's Pulumi CLI sends `runtime.options` of Pulumi.yaml with each request;
+// the pinned host, the last one that can be had as a Go module, takes them only
+// as flags. Without `buildTarget` every preview links the program anew.
+//
+// The CLI looks for its language hosts beside its own executable, so this
+// command lies there under the host's name, and the host itself in ../lib.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"go.yaml.in/yaml/v3"
+)
+
+func main() {
+	if err := run(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "pulumi-language-go:", err)
+		os.Exit(1)
+	}
+}
+
+// run becomes the host; it returns only when that fails.
+func run(args []string) error {
+	exe, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	// The CLI starts its language hosts in the folder of the project.
+	dir, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	flags, err := hostFlags(dir)
+	if err != nil {
+		return err
+	}
+	host := filepath.Join(filepath.Dir(exe), "..", "lib", "pulumi-language-go")
+	argv := append(append([]string{host}, flags...), args...)
+	if err := syscall.Exec(host, argv, os.Environ()); err != nil {
+		return fmt.Errorf("starting %s: %w; build it with `make toolchain`", host, err)
+	}
+	return nil
+}
+
+// hostFlags returns the flags that stand for the runtime options of the Pulumi
+// project that holds dir: none when there is no project or it sets none.
+func hostFlags(dir string) ([]string, error) {
+	path, err := projectFile(dir)
+	if path == "" || err != nil {
+		return nil, err
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	// runtime is either a name or a name with options.
+	var project struct {
+		Main    string
+		Runtime yaml.Node
+	}
+	if err := yaml.Unmarshal(text, &project); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if project.Runtime.Kind != yaml.MappingNode {
+		return nil, nil
+	}
+	var runtime struct {
+		Options struct {
+			Binary      string
+			BuildTarget string `yaml:"buildTarget"`
+		}
+	}
+	if err := project.Runtime.Decode(&runtime); err != nil {
+		return nil, fmt.Errorf("%s: runtime: %w", path, err)
+	}
+	var flags []string
+	if binary := runtime.Options.Binary; binary != "" {
+		flags = append(flags, "-binary="+binary)
+	}
+	if target := runtime.Options.BuildTarget; target != "" {
+		// A host of today builds in the program's folder, so a relative path
+		// starts there.
+		if !filepath.IsAbs(target) {
+			target = filepath.Join(filepath.Dir(path), project.Main, target)
+		}
+		flags = append(flags, "-buildTarget="+target)
+	}
+	return flags, nil
+}
+
+// projectFile finds the Pulumi project that holds dir, "" when there is none.
+func projectFile(dir string) (string, error) {
+	for {
+		// The names in the order in which the CLI looks for them.
+		for _, name := range []string{"Pulumi.yaml", "Pulumi.yml", "Pulumi.json"} {
+			path := filepath.Join(dir, name)
+			if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
+				return path, nil
+			} else if err != nil && !errors.Is(err, os.ErrNotExist) {
+				return "", err
+			}
+		}
+		if dir == filepath.Dir(dir) {
+			return "", nil
+		}
+		dir = filepath.Dir(dir)
+	}
+}
