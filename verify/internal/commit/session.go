@@ -1,0 +1,119 @@
+package commit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// DrainDeadline is how long a COMMIT that was sent is waited for. It is generous: giving up
+// turns a known outcome into an unknown one.
+const DrainDeadline = 30 * time.Second
+
+// errSealed refuses every connection that pgx would make on a session's behalf.
+var errSealed = errors.New("no cancel request while a commit may be in flight")
+
+// Session is a connection for transactions whose outcome matters. It is not safe for
+// concurrent use.
+type Session struct {
+	// Drain is how long a COMMIT that was sent is waited for.
+	Drain time.Duration
+
+	conn    *pgx.Conn
+	notices []*pgconn.Notice
+	// written counts the bytes handed to the network since the session began.
+	written atomic.Int64
+}
+
+// countingConn adds what is written to a counter, whether or not it arrives.
+type countingConn struct {
+	net.Conn
+	written *atomic.Int64
+}
+
+func (c countingConn) Write(data []byte) (int, error) {
+	c.written.Add(int64(len(data)))
+	return c.Conn.Write(data)
+}
+
+// Connect opens a session. Once it is open, nothing can send a CancelRequest for it: pgx does
+// so by itself when a connection breaks or a context ends, and one that arrives while a COMMIT
+// waits for a standby turns it into a local commit.
+func Connect(ctx context.Context, config *pgx.ConnConfig) (*Session, error) {
+	session := &Session{Drain: DrainDeadline}
+	config = config.Copy()
+	config.OnNotice = func(_ *pgconn.PgConn, notice *pgconn.Notice) {
+		session.notices = append(session.notices, notice)
+	}
+	var sealed atomic.Bool
+	dial := config.DialFunc
+	config.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		if sealed.Load() {
+			return nil, errSealed
+		}
+		conn, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return countingConn{Conn: conn, written: &session.written}, nil
+	}
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	sealed.Store(true)
+	session.conn = conn
+	return session, nil
+}
+
+// Transact runs work in an explicit transaction and commits it. When ctx ends during work the
+// transaction is given up; once COMMIT is sent, ctx no longer matters and its answer is waited
+// for. The error explains every outcome but the acknowledged ones. After an error the session
+// may be closed: see Usable.
+func (s *Session) Transact(ctx context.Context, work func(context.Context, *pgconn.PgConn) error) (Outcome, error) {
+	s.notices = nil
+	tx, err := s.conn.Begin(ctx)
+	if err != nil {
+		return Classify(BeforeCommit, err, nil), fmt.Errorf("begin: %w", err)
+	}
+	if err := work(ctx, s.conn.PgConn()); err != nil {
+		// The outcome does not depend on whether the rollback is answered.
+		rollback, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.Drain)
+		defer cancel()
+		_ = tx.Rollback(rollback)
+		return Classify(BeforeCommit, err, nil), err
+	}
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.Drain)
+	defer cancel()
+	before := s.written.Load()
+	if err := tx.Commit(drain); err != nil {
+		stage := AtCommit
+		if s.written.Load() == before {
+			stage = BeforeCommit
+		}
+		return Classify(stage, err, s.notices), fmt.Errorf("commit: %w", err)
+	}
+	return Classify(AtCommit, nil, s.notices), nil
+}
+
+// Usable says whether the session can run another transaction.
+func (s *Session) Usable() bool { return !s.conn.IsClosed() }
+
+// Exec runs one statement outside the transactions that are accounted for.
+func (s *Session) Exec(ctx context.Context, sql string, args ...any) error {
+	_, err := s.conn.Exec(ctx, sql, args...)
+	return err
+}
+
+// Close ends the session.
+func (s *Session) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	return s.conn.Close(ctx)
+}
