@@ -1,0 +1,59 @@
+package components
+
+import (
+	"fmt"
+
+	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
+	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+)
+
+// newClaim declares the claim of pod 0 under the name that the StatefulSet's
+// claim template gives it. The StatefulSet finds it there and uses it, so that
+// the claim is Pulumi's to grow and to keep.
+//
+// It is not waited for. On a storage class that binds with the first consumer
+// it stays Pending until the pod comes, and one that is taken back is Bound
+// already, which the provider does not expect of a new claim; a pod that is
+// ready proves that its claim is bound.
+func (p *Postgres) newClaim(ctx *pulumi.Context, name string, opts ...pulumi.ResourceOption) error {
+	claim := claimName(0)
+	resource, err := corev1.NewPersistentVolumeClaim(ctx, name, &corev1.PersistentVolumeClaimArgs{
+		Metadata: p.objectMeta(ctx, claim, pulumi.StringMap{annotationSkipAwait: pulumi.String("true")}),
+		Spec: corev1.PersistentVolumeClaimSpecArgs{
+			AccessModes:      pulumi.ToStringArray(p.args.AccessModes),
+			StorageClassName: optionalString(p.args.StorageClass),
+			Resources: corev1.VolumeResourceRequirementsArgs{
+				Requests: pulumi.StringMap{"storage": pulumi.String(p.args.Storage)},
+			},
+		},
+	}, append(opts, pulumi.RetainOnDelete(!p.args.DeleteData))...)
+	if err != nil {
+		return fmt.Errorf("claim %s: %w", claim, err)
+	}
+	p.claim = resource
+	return nil
+}
+
+// claimTemplate is what the StatefulSet would give a pod whose claim does not
+// exist. A StatefulSet's templates are immutable, so this one says nothing that
+// a setting could change; the claim of pod 0 exists before its pod does.
+func claimTemplate() corev1.PersistentVolumeClaimTypeArgs {
+	return corev1.PersistentVolumeClaimTypeArgs{
+		Metadata: metav1.ObjectMetaArgs{Name: pulumi.String(claimTemplateName), Labels: objectLabels()},
+		Spec: corev1.PersistentVolumeClaimSpecArgs{
+			AccessModes: pulumi.ToStringArray([]string{AccessModeReadWriteOnce}),
+			Resources: corev1.VolumeResourceRequirementsArgs{
+				Requests: pulumi.StringMap{"storage": pulumi.String(DefaultStorage)},
+			},
+		},
+	}
+}
+
+// optionalString is nil for "", which leaves the choice to the cluster.
+func optionalString(value string) pulumi.StringPtrInput {
+	if value == "" {
+		return nil
+	}
+	return pulumi.StringPtr(value)
+}

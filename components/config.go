@@ -1,0 +1,73 @@
+package components
+
+import (
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"slices"
+
+	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+)
+
+// scripts are what the pod runs around the image's own entrypoint.
+//
+//go:embed scripts
+var scripts embed.FS
+
+// Names of the scripts, as files and as keys of the ConfigMap.
+const (
+	startScript      = "start.sh"
+	startedScript    = "started.sh"
+	aliveScript      = "alive.sh"
+	checkpointScript = "checkpoint.sh"
+)
+
+// Keys of the ConfigMap that become environment variables of the image.
+const (
+	databaseKey = "POSTGRES_DB"
+	userKey     = "POSTGRES_USER"
+)
+
+// newConfigMap declares the ConfigMap: what the image is told, and the scripts.
+func (p *Postgres) newConfigMap(ctx *pulumi.Context, name string, opts ...pulumi.ResourceOption) error {
+	data, err := p.configData()
+	if err != nil {
+		return fmt.Errorf("config map %s: %w", configMapName, err)
+	}
+	configMap, err := corev1.NewConfigMap(ctx, name, &corev1.ConfigMapArgs{
+		Metadata: p.objectMeta(ctx, configMapName, nil),
+		Data:     pulumi.ToStringMap(data),
+	}, opts...)
+	if err != nil {
+		return fmt.Errorf("config map %s: %w", configMapName, err)
+	}
+	p.configMap, p.configDigest = configMap, digest(data)
+	return nil
+}
+
+func (p *Postgres) configData() (map[string]string, error) {
+	data := map[string]string{
+		databaseKey: p.args.Database,
+		userKey:     p.args.User,
+	}
+	for _, script := range []string{startScript, startedScript, aliveScript, checkpointScript} {
+		text, err := scripts.ReadFile("scripts/" + script)
+		if err != nil {
+			return nil, err
+		}
+		data[script] = string(text)
+	}
+	return data, nil
+}
+
+// digest changes when any key or value of the data does.
+func digest(data map[string]string) string {
+	sum := sha256.New()
+	for _, key := range slices.Sorted(maps.Keys(data)) {
+		fmt.Fprintf(sum, "%d:%s%d:%s", len(key), key, len(data[key]), data[key])
+	}
+	return hex.EncodeToString(sum.Sum(nil))
+}

@@ -1,0 +1,78 @@
+package components
+
+import (
+	"fmt"
+	"maps"
+
+	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+)
+
+// Names of the objects. Every one is explicit: a generated name would change
+// when an object is replaced, and the server would come up on a new, empty
+// volume.
+const (
+	configMapName       = "postgres-config"
+	secretName          = "postgres-credentials"
+	serviceName         = "postgres"
+	headlessServiceName = "postgres-headless"
+	statefulSetName     = "postgres"
+	// claimTemplateName with the StatefulSet's name and an ordinal makes the
+	// name under which the StatefulSet looks for a pod's claim.
+	claimTemplateName = "postgredb"
+)
+
+// claimName is the claim that the StatefulSet's claim template gives a pod.
+func claimName(ordinal int) string {
+	return fmt.Sprintf("%s-%s-%d", claimTemplateName, statefulSetName, ordinal)
+}
+
+// Annotations that the Pulumi Kubernetes provider reads.
+const (
+	annotationSkipAwait    = "pulumi.com/skipAwait"
+	annotationWaitFor      = "pulumi.com/waitFor"
+	annotationPatchForce   = "pulumi.com/patchForce"
+	annotationFieldManager = "pulumi.com/patchFieldManager"
+)
+
+// selectorLabels name the pods of one server. They are immutable in a
+// StatefulSet, so they hold nothing that could ever change.
+func selectorLabels() pulumi.StringMap {
+	return pulumi.StringMap{
+		"app.kubernetes.io/name":     pulumi.String("postgres"),
+		"app.kubernetes.io/instance": pulumi.String(statefulSetName),
+	}
+}
+
+// objectLabels are on everything that the component makes.
+func objectLabels() pulumi.StringMap {
+	labels := selectorLabels()
+	labels["app.kubernetes.io/managed-by"] = pulumi.String("pulumi")
+	return labels
+}
+
+// objectMeta is the metadata of an object of this component. One field manager
+// for the whole life of a stack lets a later update, even one that starts from
+// an empty state, take back what an earlier one made without a conflict; it is
+// the stack's own, so that a second stack that meets the objects of a first one
+// is refused by the API server instead of sharing its database.
+func (p *Postgres) objectMeta(ctx *pulumi.Context, name string, annotations pulumi.StringMap) metav1.ObjectMetaArgs {
+	all := pulumi.StringMap{
+		annotationFieldManager: pulumi.String(fieldManager(ctx)),
+	}
+	maps.Copy(all, annotations)
+	return metav1.ObjectMetaArgs{
+		Name:        pulumi.String(name),
+		Namespace:   pulumi.String(p.args.Namespace),
+		Labels:      objectLabels(),
+		Annotations: all,
+	}
+}
+
+// maxFieldManagerLength is the API server's limit.
+const maxFieldManagerLength = 128
+
+func fieldManager(ctx *pulumi.Context) string {
+	name := fmt.Sprintf("pulumi-%s-%s", ctx.Project(), ctx.Stack())
+	return name[:min(len(name), maxFieldManagerLength)]
+}

@@ -1,0 +1,192 @@
+package components
+
+import (
+	"path"
+	"strconv"
+	"time"
+
+	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
+	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+)
+
+const (
+	containerName = "postgres"
+
+	// postgresID is the user and group of the server in the official image.
+	postgresID = 999
+
+	// volumePath is none of the paths that any release of the official image
+	// declares as a volume or looks for old data in.
+	volumePath = "/var/lib/postgredb"
+	// dataPath is a directory below the mount: the root of a volume may hold
+	// lost+found, and belongs to root.
+	dataPath = volumePath + "/pgdata"
+
+	scriptsPath     = "/etc/stateful-postgres"
+	credentialsPath = "/run/secrets/postgres"
+
+	// sharedMemory is the size limit of /dev/shm, which parallel queries use.
+	// The container runtime's own default of 64 MiB is too small for them.
+	sharedMemory = "256Mi"
+)
+
+// podTemplate is the pod of one server. It passes the restricted Pod Security
+// Standard.
+func (p *Postgres) podTemplate() corev1.PodTemplateSpecArgs {
+	return corev1.PodTemplateSpecArgs{
+		Metadata: metav1.ObjectMetaArgs{
+			Labels: objectLabels(),
+			Annotations: pulumi.StringMap{
+				// A change of either makes the StatefulSet replace the pod.
+				"checksum/config":      pulumi.String(p.configDigest),
+				"checksum/credentials": p.passwordDigest(),
+			},
+		},
+		Spec: corev1.PodSpecArgs{
+			AutomountServiceAccountToken: pulumi.Bool(false),
+			// The variables of a Service named postgres begin with POSTGRES_,
+			// like the image's own.
+			EnableServiceLinks:            pulumi.Bool(false),
+			TerminationGracePeriodSeconds: pulumi.Int(seconds(terminationGracePeriod)),
+			SecurityContext: corev1.PodSecurityContextArgs{
+				RunAsNonRoot:        pulumi.Bool(true),
+				RunAsUser:           pulumi.Int(postgresID),
+				RunAsGroup:          pulumi.Int(postgresID),
+				FsGroup:             pulumi.Int(postgresID),
+				FsGroupChangePolicy: pulumi.String("OnRootMismatch"),
+				SeccompProfile:      corev1.SeccompProfileArgs{Type: pulumi.String("RuntimeDefault")},
+			},
+			Containers: corev1.ContainerArray{p.container()},
+			Volumes: corev1.VolumeArray{
+				corev1.VolumeArgs{
+					Name: pulumi.String("scripts"),
+					ConfigMap: corev1.ConfigMapVolumeSourceArgs{
+						Name: pulumi.String(configMapName),
+						Items: corev1.KeyToPathArray{
+							fileOf(startScript), fileOf(startedScript), fileOf(aliveScript), fileOf(checkpointScript),
+						},
+					},
+				},
+				corev1.VolumeArgs{
+					Name: pulumi.String("credentials"),
+					Secret: corev1.SecretVolumeSourceArgs{
+						SecretName: pulumi.String(secretName),
+						Items:      corev1.KeyToPathArray{fileOf(passwordKey)},
+						// Read by the group alone, which fsGroup makes the server's.
+						DefaultMode: pulumi.Int(0o440),
+					},
+				},
+				memory("shared-memory", sharedMemory),
+				memory("run", "16Mi"),
+				corev1.VolumeArgs{Name: pulumi.String("tmp"), EmptyDir: corev1.EmptyDirVolumeSourceArgs{}},
+			},
+		},
+	}
+}
+
+func (p *Postgres) container() corev1.ContainerArgs {
+	return corev1.ContainerArgs{
+		Name:    pulumi.String(containerName),
+		Image:   pulumi.String(p.args.Image),
+		Command: script(startScript),
+		Ports: corev1.ContainerPortArray{
+			corev1.ContainerPortArgs{
+				Name:          pulumi.String(portName),
+				ContainerPort: pulumi.Int(serverPort),
+				Protocol:      pulumi.String("TCP"),
+			},
+		},
+		Env: corev1.EnvVarArray{
+			fromConfigMap(databaseKey),
+			fromConfigMap(userKey),
+			env("POSTGRES_PASSWORD_FILE", path.Join(credentialsPath, passwordKey)),
+			env("PGDATA", dataPath),
+			// The socket inside the pod is how the server's role follows the
+			// Secret; everybody else comes over TCP and needs the password.
+			env("POSTGRES_INITDB_ARGS", "--data-checksums --auth-local=trust --auth-host=scram-sha-256"),
+			env("POSTGRES_HOST_AUTH_METHOD", "scram-sha-256"),
+		},
+		VolumeMounts: corev1.VolumeMountArray{
+			mount(claimTemplateName, volumePath, false),
+			mount("scripts", scriptsPath, true),
+			mount("credentials", credentialsPath, true),
+			mount("shared-memory", "/dev/shm", false),
+			mount("run", "/var/run/postgresql", false),
+			mount("tmp", "/tmp", false),
+		},
+		// The startup probe holds back the other two, so that neither can end a
+		// recovery.
+		StartupProbe:   probe(script(startedScript), time.Second, recoveryTimeout),
+		ReadinessProbe: probe(pulumi.ToStringArray([]string{"pg_isready", "--quiet", "--host=127.0.0.1"}), 5*time.Second, 15*time.Second),
+		LivenessProbe:  probe(script(aliveScript), 10*time.Second, time.Minute),
+		Lifecycle: corev1.LifecycleArgs{
+			PreStop: corev1.LifecycleHandlerArgs{
+				Exec: corev1.ExecActionArgs{
+					Command: script(checkpointScript, strconv.Itoa(seconds(checkpointTimeout))),
+				},
+			},
+		},
+		SecurityContext: corev1.SecurityContextArgs{
+			AllowPrivilegeEscalation: pulumi.Bool(false),
+			ReadOnlyRootFilesystem:   pulumi.Bool(true),
+			Capabilities:             corev1.CapabilitiesArgs{Drop: pulumi.ToStringArray([]string{"ALL"})},
+		},
+		// The last lines of the log say why a container ended; with this they
+		// are in the pod's status, where an update shows them.
+		TerminationMessagePolicy: pulumi.String("FallbackToLogsOnError"),
+	}
+}
+
+// probe runs a command every period, and gives up after failing for the limit.
+func probe(command pulumi.StringArrayInput, period, limit time.Duration) corev1.ProbeArgs {
+	return corev1.ProbeArgs{
+		Exec:             corev1.ExecActionArgs{Command: command},
+		PeriodSeconds:    pulumi.Int(seconds(period)),
+		TimeoutSeconds:   pulumi.Int(seconds(probeTimeout)),
+		FailureThreshold: pulumi.Int(int(limit / period)),
+	}
+}
+
+func script(name string, args ...string) pulumi.StringArray {
+	return pulumi.ToStringArray(append([]string{"/bin/sh", path.Join(scriptsPath, name)}, args...))
+}
+
+func fileOf(key string) corev1.KeyToPathArgs {
+	return corev1.KeyToPathArgs{Key: pulumi.String(key), Path: pulumi.String(key)}
+}
+
+func env(name, value string) corev1.EnvVarArgs {
+	return corev1.EnvVarArgs{Name: pulumi.String(name), Value: pulumi.String(value)}
+}
+
+func fromConfigMap(key string) corev1.EnvVarArgs {
+	return corev1.EnvVarArgs{
+		Name: pulumi.String(key),
+		ValueFrom: corev1.EnvVarSourceArgs{
+			ConfigMapKeyRef: corev1.ConfigMapKeySelectorArgs{
+				Name: pulumi.String(configMapName),
+				Key:  pulumi.String(key),
+			},
+		},
+	}
+}
+
+// memory is a volume in memory, which counts towards the pod's.
+func memory(name, limit string) corev1.VolumeArgs {
+	return corev1.VolumeArgs{
+		Name: pulumi.String(name),
+		EmptyDir: corev1.EmptyDirVolumeSourceArgs{
+			Medium:    pulumi.String("Memory"),
+			SizeLimit: pulumi.String(limit),
+		},
+	}
+}
+
+func mount(name, path string, readOnly bool) corev1.VolumeMountArgs {
+	args := corev1.VolumeMountArgs{Name: pulumi.String(name), MountPath: pulumi.String(path)}
+	if readOnly {
+		args.ReadOnly = pulumi.Bool(true)
+	}
+	return args
+}

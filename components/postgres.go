@@ -1,0 +1,234 @@
+// Package components holds the Postgres component: a PostgreSQL server on
+// Kubernetes whose data outlives every change of its settings.
+package components
+
+import (
+	"fmt"
+
+	appsv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/apps/v1"
+	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+)
+
+// componentType is the component's type token in the state.
+const componentType = "stateful-postgres:index:Postgres"
+
+// Values of the settings that name one of a few choices.
+const (
+	AccessModeReadWriteOnce    = "ReadWriteOnce"
+	AccessModeReadWriteOncePod = "ReadWriteOncePod"
+	AccessModeReadWriteMany    = "ReadWriteMany"
+
+	ServiceTypeClusterIP    = "ClusterIP"
+	ServiceTypeNodePort     = "NodePort"
+	ServiceTypeLoadBalancer = "LoadBalancer"
+)
+
+// Defaults of the settings.
+const (
+	DefaultNamespace   = "codewizard"
+	DefaultReplicas    = 1
+	DefaultImage       = "postgres:17"
+	DefaultStorage     = "1Gi"
+	DefaultAccessMode  = AccessModeReadWriteOnce
+	DefaultServiceType = ServiceTypeNodePort
+	DefaultDatabase    = "codewizard"
+	DefaultUser        = "codewizard"
+)
+
+// PostgresArgs are the settings of a Postgres component. A field that is left
+// at its zero value has the default that is named with it.
+type PostgresArgs struct {
+	// Namespace holds everything that the component makes, and nothing else
+	// should live in it. Default "codewizard".
+	Namespace string
+	// Replicas is the number of servers: 1, or 0 to stop the server and keep
+	// its data. Default 1.
+	Replicas *int
+	// Image is the container image. It has to honour the contract of the
+	// official postgres image. A change restarts the server. Default
+	// "postgres:17".
+	Image string
+	// Storage is the size of the volume as a Kubernetes quantity. It can grow
+	// where the storage class allows it, and never shrink. Default "1Gi".
+	Storage string
+	// StorageClass is the volume's storage class. It cannot change later.
+	// Default: the cluster's default class.
+	StorageClass string
+	// AccessModes are the volume's access modes. They cannot change later.
+	// Default ReadWriteOnce.
+	AccessModes []string
+	// ServiceType is the type of the clients' Service: ClusterIP, NodePort or
+	// LoadBalancer. Default NodePort.
+	ServiceType string
+	// NodePort is the port on every node, 30000 to 32767. Default: the cluster
+	// chooses one.
+	NodePort int
+	// Database is the name of the database that the first start creates. It
+	// cannot change later. Default "codewizard".
+	Database string
+	// User is the name of the role that the first start creates, a superuser.
+	// It cannot change later. Default "codewizard".
+	User string
+	// Password is the password of User. A change restarts the server, and the
+	// old one stops working. Default: one is generated, and kept.
+	Password pulumi.StringInput
+	// DeleteData lets a destroy delete the namespace, the Secret and the volume
+	// with all rows. Default false: they stay, and the next update takes them
+	// back.
+	DeleteData bool
+}
+
+// withDefaults is a copy in which every field that has a default is set.
+func (a PostgresArgs) withDefaults() PostgresArgs {
+	setDefault(&a.Namespace, DefaultNamespace)
+	setDefault(&a.Image, DefaultImage)
+	setDefault(&a.Storage, DefaultStorage)
+	setDefault(&a.ServiceType, DefaultServiceType)
+	setDefault(&a.Database, DefaultDatabase)
+	setDefault(&a.User, DefaultUser)
+	if a.Replicas == nil {
+		replicas := DefaultReplicas
+		a.Replicas = &replicas
+	}
+	if len(a.AccessModes) == 0 {
+		a.AccessModes = []string{DefaultAccessMode}
+	}
+	return a
+}
+
+func setDefault(field *string, value string) {
+	if *field == "" {
+		*field = value
+	}
+}
+
+// Postgres is a PostgreSQL server on Kubernetes: namespace, configuration,
+// credentials, two Services, claim and StatefulSet.
+type Postgres struct {
+	pulumi.ResourceState
+
+	// Namespace, StatefulSet, Service, HeadlessService, Claim, ConfigMap and
+	// Secret are the names of the objects.
+	Namespace       pulumi.StringOutput
+	StatefulSet     pulumi.StringOutput
+	Service         pulumi.StringOutput
+	HeadlessService pulumi.StringOutput
+	Claim           pulumi.StringOutput
+	ConfigMap       pulumi.StringOutput
+	Secret          pulumi.StringOutput
+	// Database, User and Password are what a client connects with. Password is
+	// a secret, and the one in effect, be it set or generated.
+	Database pulumi.StringOutput
+	User     pulumi.StringOutput
+	Password pulumi.StringOutput
+	// Replicas is the number of servers that were asked for.
+	Replicas pulumi.IntOutput
+	// ServiceType and Port are those of the clients' Service.
+	ServiceType pulumi.StringOutput
+	Port        pulumi.IntOutput
+	// NodePort is the port on every node, 0 when the Service's type has none.
+	NodePort pulumi.IntOutput
+	// Context is the kubeconfig context in use, "" for the current one.
+	Context pulumi.StringOutput
+	// Kubeconfig is what the stack sets as kubernetes:kubeconfig, "" when it
+	// sets nothing. It is a secret.
+	Kubeconfig pulumi.StringOutput
+
+	args            PostgresArgs
+	namespace       *corev1.Namespace
+	configMap       *corev1.ConfigMap
+	configDigest    string
+	secret          *corev1.Secret
+	service         *corev1.Service
+	headlessService *corev1.Service
+	claim           *corev1.PersistentVolumeClaim
+	statefulSet     *appsv1.StatefulSet
+}
+
+// NewPostgres declares a PostgreSQL server. Settings that cannot work are
+// returned together as InvalidSettings before anything is declared.
+func NewPostgres(ctx *pulumi.Context, name string, args *PostgresArgs, opts ...pulumi.ResourceOption) (*Postgres, error) {
+	if args == nil {
+		args = &PostgresArgs{}
+	}
+	p := &Postgres{args: args.withDefaults()}
+	if err := p.args.validate(); err != nil {
+		return nil, err
+	}
+	if err := ctx.RegisterComponentResource(componentType, name, p, opts...); err != nil {
+		return nil, fmt.Errorf("component %s: %w", name, err)
+	}
+	if err := p.declare(ctx, name); err != nil {
+		return nil, err
+	}
+	p.setOutputs(ctx)
+	return p, ctx.RegisterResourceOutputs(p, p.Outputs())
+}
+
+// declare registers the objects, each after those that it needs.
+func (p *Postgres) declare(ctx *pulumi.Context, name string) error {
+	provider, err := newProvider(ctx, name, pulumi.Parent(p))
+	if err != nil {
+		return fmt.Errorf("kubernetes provider: %w", err)
+	}
+	child := pulumi.Composite(pulumi.Parent(p), pulumi.Provider(provider))
+	if err := p.newNamespace(ctx, name, child); err != nil {
+		return err
+	}
+	inNamespace := pulumi.Composite(child, pulumi.DependsOn([]pulumi.Resource{p.namespace}))
+	for _, declare := range []func(*pulumi.Context, string, ...pulumi.ResourceOption) error{
+		p.newConfigMap, p.newCredentials, p.newServices, p.newClaim,
+	} {
+		if err := declare(ctx, name, inNamespace); err != nil {
+			return err
+		}
+	}
+	return p.newStatefulSet(ctx, name, child, pulumi.DependsOn([]pulumi.Resource{
+		p.namespace, p.configMap, p.secret, p.service, p.headlessService, p.claim,
+	}))
+}
+
+func (p *Postgres) setOutputs(ctx *pulumi.Context) {
+	kubeContext, _ := ctx.GetConfig("kubernetes:context")
+
+	p.Namespace = p.namespace.Metadata.Name().Elem()
+	p.StatefulSet = p.statefulSet.Metadata.Name().Elem()
+	p.Service = p.service.Metadata.Name().Elem()
+	p.HeadlessService = p.headlessService.Metadata.Name().Elem()
+	p.Claim = p.claim.Metadata.Name().Elem()
+	p.ConfigMap = p.configMap.Metadata.Name().Elem()
+	p.Secret = p.secret.Metadata.Name().Elem()
+	p.Database = pulumi.String(p.args.Database).ToStringOutput()
+	p.User = pulumi.String(p.args.User).ToStringOutput()
+	p.Password = p.password()
+	p.Replicas = pulumi.Int(*p.args.Replicas).ToIntOutput()
+	p.ServiceType = pulumi.String(p.args.ServiceType).ToStringOutput()
+	p.Port = pulumi.Int(serverPort).ToIntOutput()
+	p.NodePort = p.nodePort()
+	p.Context = pulumi.String(kubeContext).ToStringOutput()
+	p.Kubeconfig = kubeconfig(ctx)
+}
+
+// Outputs are the component's outputs by name: those that a program that is
+// nothing but this component exports, and that the verify command reads.
+func (p *Postgres) Outputs() pulumi.Map {
+	return pulumi.Map{
+		"namespace":       p.Namespace,
+		"statefulSet":     p.StatefulSet,
+		"service":         p.Service,
+		"headlessService": p.HeadlessService,
+		"claim":           p.Claim,
+		"configMap":       p.ConfigMap,
+		"secret":          p.Secret,
+		"database":        p.Database,
+		"user":            p.User,
+		"password":        p.Password,
+		"replicas":        p.Replicas,
+		"serviceType":     p.ServiceType,
+		"port":            p.Port,
+		"nodePort":        p.NodePort,
+		"context":         p.Context,
+		"kubeconfig":      p.Kubeconfig,
+	}
+}
