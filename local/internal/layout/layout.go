@@ -100,3 +100,15 @@ func WriteFile(path string, content []byte, mode os.FileMode) error {
 	}
 	return os.Rename(temporary.Name(), path)
 }
+
+// Lib holds the programs that only other programs start: they are not on PATH.
+func (l Layout) Lib() string { return filepath.Join(l.Local(), "lib") }
+
+// Stamps holds what each built program was made of.
+func (l Layout) Stamps() string { return filepath.Join(l.Local(), "stamp") }
+
+// Temp holds what is not finished; set-up empties it when it starts.
+func (l Layout) Temp() string { return filepath.Join(l.Local(), "tmp") }
+
+// SetupLock is locked while a set-up runs.
+func (l Layout) SetupLock() string { return filepath.Join(l.Local(), "setup.lock") }
