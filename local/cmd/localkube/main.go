@@ -1,0 +1,205 @@
+// Localkube is a real Kubernetes on one Linux machine: the unmodified upstream
+// components in one program, and the commands that start and stop them. Under
+// the name of one of the components (kubectl) it is that component.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"stateful-postgres/local/internal/cluster"
+	"stateful-postgres/local/internal/components"
+	"stateful-postgres/local/internal/controlplane"
+	"stateful-postgres/local/internal/layout"
+	"stateful-postgres/local/internal/machine"
+	"stateful-postgres/local/internal/node"
+	"stateful-postgres/local/internal/status"
+	"stateful-postgres/local/internal/supervisor"
+	"stateful-postgres/local/internal/topology"
+)
+
+func main() { os.Exit(run(os.Args)) }
+
+func run(args []string) int {
+	// Components parse their own flags: nothing of ours comes in between.
+	if name := filepath.Base(args[0]); components.Has(name) {
+		return components.Run(name, args[1:])
+	}
+	if len(args) >= 3 && args[1] == "component" {
+		return components.Run(args[2], args[3:])
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
+	defer stop()
+	command := newCommand()
+	command.SetArgs(args[1:])
+	err := command.ExecuteContext(ctx)
+	switch {
+	case err == nil:
+		return 0
+	case ctx.Err() != nil:
+		fmt.Fprintln(os.Stderr, "localkube: interrupted")
+		return 130
+	case errors.As(err, new(usageError)):
+		fmt.Fprintf(os.Stderr, "localkube: %v; see localkube --help\n", err)
+		return 64
+	default:
+		fmt.Fprintf(os.Stderr, "localkube: %v\n", err)
+		return 1
+	}
+}
+
+type usageError struct{ error }
+
+func newCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "localkube",
+		Short:         "A real Kubernetes on this machine",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.AddCommand(newUp(), newDown(), newStatus(), newLoad(), newEnv(), newSupervise(), newMachine())
+	return root
+}
+
+func newCluster() (*cluster.Cluster, error) {
+	l, err := layout.FindFromExecutable()
+	if err != nil {
+		return nil, err
+	}
+	return &cluster.Cluster{Layout: l, Status: status.New(os.Stderr)}, nil
+}
+
+func newUp() *cobra.Command {
+	var nodes int
+	c := &cobra.Command{
+		Use:   "up",
+		Short: "Start the cluster, and return when every node is Ready and DNS answers",
+		Args:  cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			if command.Flags().Changed("nodes") && (nodes < 1 || nodes > topology.MaxNodes) {
+				return usageError{fmt.Errorf("--nodes %d: expected a number from 1 to %d", nodes, topology.MaxNodes)}
+			}
+			c, err := newCluster()
+			if err != nil {
+				return err
+			}
+			return c.Up(command.Context(), nodes)
+		},
+	}
+	c.Flags().IntVar(&nodes, "nodes", 0, "number of nodes, 1 to "+strconv.Itoa(topology.MaxNodes)+" (default as last time, else 1)")
+	return c
+}
+
+func newDown() *cobra.Command {
+	return &cobra.Command{
+		Use:   "down",
+		Short: "Stop the cluster; its data stays for the next up",
+		Args:  cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			c, err := newCluster()
+			if err != nil {
+				return err
+			}
+			return c.Down(command.Context())
+		},
+	}
+}
+
+func newStatus() *cobra.Command {
+	return &cobra.Command{
+		Use:   "status",
+		Short: "Show machines and components",
+		Args:  cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			c, err := newCluster()
+			if err != nil {
+				return err
+			}
+			return c.Describe(command.Context(), command.OutOrStdout())
+		},
+	}
+}
+
+func newLoad() *cobra.Command {
+	return &cobra.Command{
+		Use:   "load IMAGE.tar",
+		Short: "Load a container image into every node",
+		Long:  "Load a container image into every node: a docker-archive or OCI archive, as docker save and podman save write it.",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(command *cobra.Command, args []string) error {
+			c, err := newCluster()
+			if err != nil {
+				return err
+			}
+			return c.Load(command.Context(), args[0])
+		},
+	}
+}
+
+func newEnv() *cobra.Command {
+	return &cobra.Command{
+		Use:   "env",
+		Short: "Print what a shell needs: . <(localkube env)",
+		Args:  cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			c, err := newCluster()
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprint(command.OutOrStdout(), cluster.Env(c.Layout))
+			return err
+		},
+	}
+}
+
+// newSupervise is what up starts in the background.
+func newSupervise() *cobra.Command {
+	return &cobra.Command{
+		Use:    "supervise",
+		Hidden: true,
+		Args:   cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			l, err := layout.FindFromExecutable()
+			if err != nil {
+				return err
+			}
+			t, err := topology.Load(l)
+			if err != nil {
+				return err
+			}
+			return supervisor.Run(command.Context(), l, t)
+		},
+	}
+}
+
+// newMachine is what the supervisor starts as process 1 of a machine.
+func newMachine() *cobra.Command {
+	return &cobra.Command{
+		Use:    "machine NAME",
+		Hidden: true,
+		Args:   cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			name := args[0]
+			if name == topology.ControlPlane {
+				return machine.Run(name, controlplane.Run)
+			}
+			number, err := strconv.Atoi(strings.TrimPrefix(name, "node-"))
+			if err != nil {
+				return usageError{fmt.Errorf("machine %q: expected %s or node-N", name, topology.ControlPlane)}
+			}
+			return machine.Run(name, func(ctx context.Context, m *machine.Machine) error {
+				return node.Run(ctx, m, number)
+			})
+		},
+	}
+}

@@ -1,0 +1,36 @@
+package cluster
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"stateful-postgres/local/internal/layout"
+)
+
+// Passphrase encrypts the secrets of the local cluster's stacks. It is public,
+// since their state lies beside it, readable by its owner alone: whoever can
+// read that state could read a passphrase too. Stacks of one's own clusters
+// have their own.
+const Passphrase = "local-cluster-only"
+
+// Env returns the lines that a POSIX shell needs to use the local cluster and,
+// where it was built, the pinned Pulumi toolchain.
+func Env(l layout.Layout) string {
+	var b strings.Builder
+	export := func(name, value string) { fmt.Fprintf(&b, "export %s=%s\n", name, quote(value)) }
+	fmt.Fprintf(&b, "# What a shell needs for the local cluster; made by localkube env.\n")
+	fmt.Fprintf(&b, "case \":$PATH:\" in *:%[1]s:*) ;; *) export PATH=%[1]s:\"$PATH\" ;; esac\n", quote(l.Bin()))
+	export("KUBECONFIG", l.Kubeconfig())
+	export("PULUMI_BACKEND_URL", "file://"+l.PulumiState())
+	export("PULUMI_CONFIG_PASSPHRASE", Passphrase)
+	export("PULUMI_SKIP_UPDATE_CHECK", "true")
+	if _, err := os.Stat(l.Binary("pulumi")); err == nil {
+		export("PULUMI_HOME", l.PulumiHome())
+		export("PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION", "true")
+	}
+	return b.String()
+}
+
+// quote makes any string one word of a POSIX shell.
+func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
