@@ -14,9 +14,9 @@ import (
 	"github.com/pulumi/pulumi-kubernetes/provider/v4/pkg/provider"
 )
 
-// version is set by the linker. It has to be the version of the SDK that the
+// providerVersion is set by the linker. It has to be the version of the SDK that the
 // programs use: the engine looks for the plugin under that version.
-var version string
+var providerVersion string
 
 func main() {
 	schema, mapping, err := descriptions()
@@ -24,7 +24,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "pulumi-resource-kubernetes:", err)
 		os.Exit(1)
 	}
-	provider.Serve("kubernetes", version, schema, mapping)
+	provider.Serve("kubernetes", providerVersion, schema, mapping)
 }
 
 // descriptions reads the provider's schema, which programs without a generated
