@@ -1,0 +1,96 @@
+// Command setup makes this machine ready for the local cluster: it installs
+// the Debian packages that are missing, assembles the container images and
+// builds the cluster's programs and, where there is no Pulumi CLI, the pinned
+// one. Run again with nothing changed it does nothing, killed at any moment it
+// goes on where it was.
+//
+// It is run from source before anything else is built, so it uses nothing but
+// the standard library and small packages of this module.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"stateful-postgres/local/internal/layout"
+	"stateful-postgres/local/internal/setup/tool"
+	"stateful-postgres/local/internal/status"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stderr))
+}
+
+const (
+	exitFailed      = 1
+	exitUsage       = 64
+	exitInterrupted = 130
+)
+
+// run is main with its surroundings as arguments; it returns the exit code.
+func run(ctx context.Context, args []string, stderr io.Writer) int {
+	flags := flag.NewFlagSet("setup", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.Usage = func() {
+		fmt.Fprintln(stderr, "Usage: go run ./cmd/setup\n\nMakes this machine ready for the local cluster. There is nothing to set.")
+	}
+	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return 0
+	} else if err != nil {
+		return exitUsage
+	}
+	if flags.NArg() > 0 {
+		fmt.Fprintf(stderr, "setup: unexpected argument %q: there is nothing to set\n", flags.Arg(0))
+		return exitUsage
+	}
+	err := ready(ctx, stderr)
+	if err == nil {
+		return 0
+	}
+	if ctx.Err() != nil {
+		fmt.Fprintln(stderr, "setup: interrupted; run it again to go on")
+		return exitInterrupted
+	}
+	var failure *tool.Failure
+	if errors.As(err, &failure) {
+		for _, line := range failure.Tail {
+			fmt.Fprintln(stderr, "    "+line)
+		}
+	}
+	fmt.Fprintln(stderr, "setup:", err)
+	return exitFailed
+}
+
+// ready makes the machine ready, step by step.
+func ready(ctx context.Context, stderr io.Writer) error {
+	facts, err := checkHost()
+	if err != nil {
+		return err
+	}
+	l, err := layout.FindFromExecutable()
+	if err != nil {
+		return err
+	}
+	unlock, err := lock(ctx, l, stderr)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	s := setup{layout: l, facts: facts, status: status.New(stderr)}
+	for _, step := range []func(context.Context) error{
+		s.packages,
+	} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
