@@ -80,6 +80,9 @@ func (c *Cluster) Up(ctx context.Context, nodes int) error {
 		return err
 	}
 	defer unlock()
+	if err := c.writeEnv(); err != nil {
+		return err
+	}
 	t, err := c.plan(nodes)
 	if err != nil {
 		return err
@@ -254,7 +257,7 @@ func (c *Cluster) waitUntilReady(ctx context.Context, info supervisor.Info) erro
 			return step.do(ctx, update)
 		})
 		if err != nil {
-			return fmt.Errorf("%s: %w (logs: %s)", strings.ToLower(step.title[:1])+step.title[1:], err, c.Layout.Logs())
+			return fmt.Errorf("%s: %w (logs: %s)", step.title, err, c.Layout.Logs())
 		}
 	}
 	return nil

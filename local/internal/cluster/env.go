@@ -19,7 +19,7 @@ const Passphrase = "local-cluster-only"
 func Env(l layout.Layout) string {
 	var b strings.Builder
 	export := func(name, value string) { fmt.Fprintf(&b, "export %s=%s\n", name, quote(value)) }
-	fmt.Fprintf(&b, "# What a shell needs for the local cluster; made by localkube env.\n")
+	fmt.Fprintf(&b, "# What a shell needs for the local cluster; made by localkube up.\n")
 	fmt.Fprintf(&b, "case \":$PATH:\" in *:%[1]s:*) ;; *) export PATH=%[1]s:\"$PATH\" ;; esac\n", quote(l.Bin()))
 	export("KUBECONFIG", l.Kubeconfig())
 	export("PULUMI_BACKEND_URL", "file://"+l.PulumiState())
@@ -30,6 +30,15 @@ func Env(l layout.Layout) string {
 		export("PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION", "true")
 	}
 	return b.String()
+}
+
+// writeEnv keeps Env in a file for shells to source, and makes the folder of
+// the stacks' state, which Pulumi expects to be there.
+func (c *Cluster) writeEnv() error {
+	if err := os.MkdirAll(c.Layout.PulumiState(), 0o700); err != nil {
+		return err
+	}
+	return layout.WriteFile(c.Layout.Env(), []byte(Env(c.Layout)), 0o600)
 }
 
 // quote makes any string one word of a POSIX shell.

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"runtime"
@@ -150,6 +151,11 @@ func waitForDNS(ctx context.Context, info supervisor.Info, update func(string)) 
 	return wait(ctx, update, func(ctx context.Context) string {
 		addresses, err := lookupInside(ctx, machinePID(info, info.Topology.Node(1).Name), name)
 		if err != nil {
+			// The resolver names the server of the host's resolv.conf, which
+			// was not asked.
+			if failed := new(net.DNSError); errors.As(err, &failed) {
+				failed.Server = topology.DNSServiceIP
+			}
 			return err.Error()
 		}
 		if len(addresses) != 1 || addresses[0] != topology.APIServerServiceIP {
