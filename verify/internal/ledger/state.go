@@ -81,7 +81,7 @@ func (r *Run) Count(status Status) int64 {
 func (r *Run) Within(first, end int64, yield func(Span)) {
 	start := sort.Search(len(r.Spans), func(i int) bool { return r.Spans[i].End() > first })
 	for _, span := range r.Spans[start:] {
-		if span.First >= end {
+		if span.First >= end || first >= end {
 			return
 		}
 		yield(span.cut(max(first, span.First), min(end, span.End())))

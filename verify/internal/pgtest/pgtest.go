@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -25,28 +27,68 @@ import (
 const RequireVariable = "STATEFUL_POSTGRES_REQUIRE_POSTGRES"
 
 const (
-	startDeadline = 30 * time.Second
-	superuser     = "verifier"
+	deadline  = 30 * time.Second
+	superuser = "verifier"
 )
 
-// Server is a PostgreSQL server of the test's own: listening on loopback, data in a temporary
-// directory, stopped when the test ends.
+// databases numbers the databases that tests make.
+var databases atomic.Int64
+
+// Server is a PostgreSQL server on loopback with its data in a temporary directory.
 type Server struct {
 	// DataDirectory is the server's PGDATA.
 	DataDirectory string
 	// Port is the loopback port that the server listens on.
 	Port int
 
-	t        testing.TB
+	root     string
 	binaries string
 	account  *syscall.Credential
 	process  *exec.Cmd
-	log      string
 }
 
-// Start initialises a cluster and starts a server on it. The test is skipped, visibly, where
-// there is no PostgreSQL, and fails instead when RequireVariable is 1.
+var shared struct {
+	once   sync.Once
+	server *Server
+	err    error
+}
+
+// Main runs a package's tests and stops the server that they shared. It returns the exit code.
+func Main(m *testing.M) int {
+	code := m.Run()
+	if shared.server != nil {
+		if err := shared.server.remove(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+	}
+	return code
+}
+
+// Shared returns the one server of all tests of a package, whose TestMain calls Main. Each test
+// uses a database of its own.
+func Shared(t testing.TB) *Server {
+	t.Helper()
+	shared.once.Do(func() { shared.server, shared.err = start(needBinaries(t)) })
+	require.NoError(t, shared.err)
+	if shared.server == nil {
+		t.Skip("the first test that needed the shared server could not have one")
+	}
+	return shared.server
+}
+
+// Start returns a server of the test's own, which the test may stop, start and damage.
 func Start(t testing.TB) *Server {
+	t.Helper()
+	server, err := start(needBinaries(t))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, server.remove()) })
+	return server
+}
+
+// needBinaries skips the test, visibly, where there is no PostgreSQL, and fails it instead when
+// RequireVariable is 1.
+func needBinaries(t testing.TB) string {
 	t.Helper()
 	binaries, err := findBinaries()
 	if err != nil {
@@ -55,28 +97,40 @@ func Start(t testing.TB) *Server {
 		}
 		t.Skip(err)
 	}
-	root, err := os.MkdirTemp("", "pgtest")
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, os.RemoveAll(root)) })
+	return binaries
+}
 
-	server := &Server{
-		DataDirectory: filepath.Join(root, "data"),
-		t:             t,
-		binaries:      binaries,
-		log:           filepath.Join(root, "log"),
+func start(binaries string) (*Server, error) {
+	root, err := os.MkdirTemp("", "pgtest")
+	if err != nil {
+		return nil, err
 	}
-	server.useUnprivilegedAccount(root)
-	server.Initialise()
-	server.Run()
-	t.Cleanup(func() { server.StopFast() })
-	return server
+	server := &Server{DataDirectory: filepath.Join(root, "data"), root: root, binaries: binaries}
+	err = server.useUnprivilegedAccount()
+	if err == nil {
+		err = server.initialise()
+	}
+	if err == nil {
+		err = server.run()
+	}
+	if err != nil {
+		return nil, errors.Join(err, server.remove())
+	}
+	return server, nil
+}
+
+func (s *Server) remove() error {
+	return errors.Join(s.stop(syscall.SIGINT), os.RemoveAll(s.root))
 }
 
 // findBinaries returns the directory that holds initdb and postgres.
 func findBinaries() (string, error) {
 	var candidates []string
 	if path, err := exec.LookPath("initdb"); err == nil {
-		candidates = append(candidates, filepath.Dir(path))
+		// A link on PATH may lead to one program of many.
+		if resolved, err := filepath.EvalSymlinks(path); err == nil {
+			candidates = append(candidates, filepath.Dir(resolved))
+		}
 	}
 	if out, err := exec.Command("pg_config", "--bindir").Output(); err == nil {
 		candidates = append(candidates, strings.TrimSpace(string(out)))
@@ -103,26 +157,33 @@ func majorVersion(binaries string) int {
 
 // useUnprivilegedAccount gives root the account that the server runs as: PostgreSQL refuses
 // to be run by root.
-func (s *Server) useUnprivilegedAccount(root string) {
+func (s *Server) useUnprivilegedAccount() error {
 	if os.Geteuid() != 0 {
-		return
+		return nil
 	}
 	account, err := user.Lookup("postgres")
 	if err != nil {
 		account, err = user.Lookup("nobody")
 	}
-	require.NoError(s.t, err, "an account other than root to run PostgreSQL as")
-	uid, err := strconv.ParseUint(account.Uid, 10, 32)
-	require.NoError(s.t, err)
-	gid, err := strconv.ParseUint(account.Gid, 10, 32)
-	require.NoError(s.t, err)
+	if err != nil {
+		return fmt.Errorf("an account other than root to run PostgreSQL as: %w", err)
+	}
+	uid, uidErr := strconv.ParseUint(account.Uid, 10, 32)
+	gid, gidErr := strconv.ParseUint(account.Gid, 10, 32)
+	if err := errors.Join(uidErr, gidErr); err != nil {
+		return err
+	}
 	s.account = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
-	require.NoError(s.t, os.Chown(root, int(uid), int(gid)))
+	return os.Chown(s.root, int(uid), int(gid))
 }
 
 func (s *Server) command(name string, args ...string) *exec.Cmd {
-	command := exec.Command(filepath.Join(s.binaries, name), args...)
-	command.Dir = filepath.Dir(s.DataDirectory)
+	return s.as(exec.Command(filepath.Join(s.binaries, name), args...))
+}
+
+// as makes a command run as the server's account.
+func (s *Server) as(command *exec.Cmd) *exec.Cmd {
+	command.Dir = s.root
 	command.Env = append(os.Environ(), "LC_ALL=C", "TZ=UTC")
 	if s.account != nil {
 		command.SysProcAttr = &syscall.SysProcAttr{Credential: s.account}
@@ -130,75 +191,111 @@ func (s *Server) command(name string, args ...string) *exec.Cmd {
 	return command
 }
 
-// Initialise makes a new, empty cluster in the data directory.
-func (s *Server) Initialise() {
-	s.t.Helper()
+func (s *Server) initialise() error {
 	out, err := s.command("initdb", "--pgdata", s.DataDirectory, "--username", superuser, "--auth", "trust",
 		"--encoding", "UTF8", "--no-sync", "--data-checksums").CombinedOutput()
-	require.NoError(s.t, err, string(out))
+	if err != nil {
+		return fmt.Errorf("initdb: %w\n%s", err, out)
+	}
+	return nil
 }
 
-// Run starts the server on the data directory and waits until it answers.
-func (s *Server) Run() {
-	s.t.Helper()
+func (s *Server) run() error {
 	if s.Port == 0 {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(s.t, err)
+		if err != nil {
+			return err
+		}
 		s.Port = listener.Addr().(*net.TCPAddr).Port
-		require.NoError(s.t, listener.Close())
+		if err := listener.Close(); err != nil {
+			return err
+		}
 	}
 	// Appended across restarts, so that a test can read what every one of them said.
-	log, err := os.OpenFile(s.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
-	require.NoError(s.t, err)
+	log, err := os.OpenFile(filepath.Join(s.root, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
 	defer log.Close()
 	s.process = s.command("postgres", "-D", s.DataDirectory, "-p", strconv.Itoa(s.Port),
 		"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=",
-		"-c", "fsync=off", "-c", "max_connections=40", "-c", "shared_buffers=64MB")
+		"-c", "fsync=off", "-c", "max_connections=40", "-c", "shared_buffers=64MB", "-c", "autovacuum=off")
 	s.process.Stdout, s.process.Stderr = log, log
-	require.NoError(s.t, s.process.Start())
-
-	ctx, cancel := context.WithTimeout(context.Background(), startDeadline)
+	if err := s.process.Start(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), deadline)
 	defer cancel()
 	for {
 		conn, err := pgx.Connect(ctx, s.DSN("postgres"))
 		if err == nil {
-			require.NoError(s.t, conn.Close(ctx))
-			return
+			return conn.Close(ctx)
 		}
-		require.NoError(s.t, ctx.Err(), "last answer: %v\n%s", err, s.Log())
-		time.Sleep(10 * time.Millisecond)
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("PostgreSQL did not start: %w\n%s", err, s.log())
+		case <-time.After(10 * time.Millisecond):
+		}
 	}
 }
 
-// Log is everything the server has logged.
-func (s *Server) Log() string {
-	content, err := os.ReadFile(s.log)
-	require.NoError(s.t, err)
+func (s *Server) log() string {
+	content, err := os.ReadFile(filepath.Join(s.root, "log"))
+	if err != nil {
+		return err.Error()
+	}
 	return string(content)
 }
 
-// StopFast shuts the server down as Kubernetes does with the official image (SIGINT). A server
-// that is not running is left as it is.
-func (s *Server) StopFast() { s.stop(syscall.SIGINT) }
+// StopFast shuts the server down as Kubernetes does with the official image (SIGINT).
+func (s *Server) StopFast(t testing.TB) {
+	t.Helper()
+	require.NoError(t, s.stop(syscall.SIGINT))
+}
 
 // StopImmediate ends the server without a checkpoint: the next start recovers from a crash.
-func (s *Server) StopImmediate() { s.stop(syscall.SIGQUIT) }
+func (s *Server) StopImmediate(t testing.TB) {
+	t.Helper()
+	require.NoError(t, s.stop(syscall.SIGQUIT))
+}
 
-func (s *Server) stop(signal syscall.Signal) {
-	s.t.Helper()
+// Run starts the server again, on the same port.
+func (s *Server) Run(t testing.TB) {
+	t.Helper()
+	require.NoError(t, s.run())
+}
+
+// Reinitialise replaces the data of a stopped server by a new, empty cluster.
+func (s *Server) Reinitialise(t testing.TB) {
+	t.Helper()
+	require.NoError(t, os.RemoveAll(s.DataDirectory))
+	require.NoError(t, s.initialise())
+}
+
+// CopyData copies the data directory of a stopped server.
+func (s *Server) CopyData(t testing.TB, from, to string) {
+	t.Helper()
+	out, err := s.as(exec.Command("cp", "-a", from, to)).CombinedOutput()
+	require.NoError(t, err, string(out))
+}
+
+func (s *Server) stop(signal syscall.Signal) error {
 	if s.process == nil {
-		return
+		return nil
 	}
-	require.NoError(s.t, s.process.Process.Signal(signal))
+	process := s.process
+	s.process = nil
+	if err := process.Process.Signal(signal); err != nil {
+		return errors.Join(err, process.Wait())
+	}
 	done := make(chan error, 1)
-	go func() { done <- s.process.Wait() }()
+	go func() { done <- process.Wait() }()
 	select {
 	case <-done:
-	case <-time.After(startDeadline):
-		_ = s.process.Process.Kill()
-		s.t.Errorf("PostgreSQL did not stop within %s of %s\n%s", startDeadline, signal, s.Log())
+		return nil
+	case <-time.After(deadline):
+		return errors.Join(fmt.Errorf("PostgreSQL did not stop within %s of %s\n%s", deadline, signal, s.log()), process.Process.Kill())
 	}
-	s.process = nil
 }
 
 // DSN is how the superuser reaches a database of the server.
@@ -206,26 +303,18 @@ func (s *Server) DSN(database string) string {
 	return fmt.Sprintf("postgres://%s@127.0.0.1:%d/%s?sslmode=disable", superuser, s.Port, database)
 }
 
-// CreateDatabase makes an empty database named after the test and returns its DSN.
+// CreateDatabase makes an empty database of a unique name and returns its DSN.
 func (s *Server) CreateDatabase(t testing.TB) string {
 	t.Helper()
-	name := strings.ToLower(strings.Map(func(r rune) rune {
-		if r == '/' || r == ' ' || r == '-' || r == '\'' || r == ',' {
-			return '_'
-		}
-		return r
-	}, t.Name()))
-	if len(name) > 63 {
-		name = name[len(name)-63:]
-	}
-	s.Exec(t, s.DSN("postgres"), "create database "+pgx.Identifier{name}.Sanitize())
+	name := fmt.Sprintf("test_%d", databases.Add(1))
+	s.Exec(t, s.DSN("postgres"), "create database "+name)
 	return s.DSN(name)
 }
 
 // Exec runs statements on a connection of their own.
 func (s *Server) Exec(t testing.TB, dsn string, statements ...string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), startDeadline)
+	ctx, cancel := context.WithTimeout(context.Background(), deadline)
 	defer cancel()
 	conn, err := pgx.Connect(ctx, dsn)
 	require.NoError(t, err)
@@ -234,4 +323,11 @@ func (s *Server) Exec(t testing.TB, dsn string, statements ...string) {
 		_, err := conn.Exec(ctx, statement)
 		require.NoError(t, err, statement)
 	}
+}
+
+// DisableChecksums lets a stopped server read pages that a test has damaged.
+func (s *Server) DisableChecksums(t testing.TB) {
+	t.Helper()
+	out, err := s.command("pg_checksums", "--disable", "--no-sync", "--pgdata", s.DataDirectory).CombinedOutput()
+	require.NoError(t, err, string(out))
 }

@@ -1,0 +1,102 @@
+package rows
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"stateful-postgres/verify/internal/ledger"
+)
+
+// maximumIndexSegments is how many segments are looked into row by row when heap and index
+// disagree; each costs a pass over the heap, and one names the damage.
+const maximumIndexSegments = 3
+
+// compareIndex counts the rows that the primary key leads to and looks for those that only one
+// of heap and index yields.
+func (c *comparison) compareIndex(ctx context.Context) error {
+	if _, err := c.tx.Exec(ctx, throughIndex); err != nil {
+		return err
+	}
+	found, err := c.tx.Query(ctx, fmt.Sprintf(`select run, seq >> %d, count(*) from verify.rows group by 1, 2`, segmentBits))
+	if err != nil {
+		return err
+	}
+	defer found.Close()
+	different := maps.Clone(c.counts)
+	for found.Next() {
+		var key segmentKey
+		var count int64
+		if err := found.Scan(&key.run, &key.number, &count); err != nil {
+			return err
+		}
+		if different[key] -= count; different[key] == 0 {
+			delete(different, key)
+		}
+	}
+	if err := found.Err(); err != nil {
+		return err
+	}
+	c.audit.IndexCompared = true
+	keys := slices.SortedFunc(maps.Keys(different), func(a, b segmentKey) int {
+		return cmp.Or(cmp.Compare(a.run, b.run), cmp.Compare(a.number, b.number))
+	})
+	for i, key := range keys {
+		if i == maximumIndexSegments {
+			break
+		}
+		if err := c.nameIndexDifferences(ctx, key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// nameIndexDifferences reads the sequence numbers of a segment both ways.
+func (c *comparison) nameIndexDifferences(ctx context.Context, key segmentKey) error {
+	heap, err := c.readSequence(ctx, key, throughHeap)
+	if err != nil {
+		return err
+	}
+	index, err := c.readSequence(ctx, key, throughIndex)
+	if err != nil {
+		return err
+	}
+	for len(heap) > 0 || len(index) > 0 {
+		switch {
+		case len(index) == 0 || len(heap) > 0 && heap[0] < index[0]:
+			c.addIndexFinding(Unindexed, key.run, heap[0])
+			heap = heap[1:]
+		case len(heap) == 0 || index[0] < heap[0]:
+			c.addIndexFinding(Dangling, key.run, index[0])
+			index = index[1:]
+		default:
+			heap, index = heap[1:], index[1:]
+		}
+	}
+	return nil
+}
+
+func (c *comparison) addIndexFinding(kind Kind, run, seq int64) {
+	var span ledger.Span
+	if known := c.runs[run]; known != nil {
+		span, _ = known.run.At(seq)
+	}
+	c.audit.add(Finding{Kind: kind, Run: run, Seq: seq, Status: span.Status, At: span.At})
+}
+
+func (c *comparison) readSequence(ctx context.Context, key segmentKey, through string) ([]int64, error) {
+	if _, err := c.tx.Exec(ctx, through); err != nil {
+		return nil, err
+	}
+	found, err := c.tx.Query(ctx, `select seq from verify.rows where run = $1 and seq between $2 and $3 order by seq`,
+		key.run, key.first(), key.end()-1)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(found, pgx.RowTo[int64])
+}

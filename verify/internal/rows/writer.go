@@ -1,0 +1,153 @@
+package rows
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"stateful-postgres/verify/internal/commit"
+	"stateful-postgres/verify/internal/ledger"
+	"stateful-postgres/verify/internal/payload"
+)
+
+// Writer adds rows to the current run of a ledger. It is not safe for concurrent use.
+type Writer struct {
+	ledger  *ledger.Ledger
+	session *commit.Session
+	run     *ledger.Run
+	source  payload.Source
+	// announced is whether verify.runs is known to hold the run.
+	announced bool
+}
+
+// NewWriter returns a writer that continues the ledger's current run, or starts the first one.
+// used is the first sequence number of the run that no row in the table has; a ledger that was
+// put back from a copy may not know all of them.
+func NewWriter(entries *ledger.Ledger, used int64) (*Writer, error) {
+	run := entries.State().Current()
+	if run == nil || used > run.Next() {
+		// Never two contents for one row: what this ledger has forgotten is left alone.
+		id, seed, err := newIdentity()
+		if err != nil {
+			return nil, err
+		}
+		if err := entries.StartRun(id, seed, false); err != nil {
+			return nil, err
+		}
+		run = entries.State().Run(id)
+	}
+	return &Writer{ledger: entries, run: run, source: payload.NewSource(run.Seed, run.ID)}, nil
+}
+
+// newIdentity draws the id and the seed of a run. They are positive, to be easy to read and type.
+func newIdentity() (id, seed int64, err error) {
+	var random [16]byte
+	if _, err := rand.Read(random[:]); err != nil {
+		return 0, 0, fmt.Errorf("draw a run: %w", err)
+	}
+	id = int64(binary.LittleEndian.Uint64(random[:8]) >> 1)
+	return id, int64(binary.LittleEndian.Uint64(random[8:]) >> 1), nil
+}
+
+// Run is the run that the writer adds to.
+func (w *Writer) Run() *ledger.Run { return w.run }
+
+// Use makes the writer write through a session from now on.
+func (w *Writer) Use(session *commit.Session) { w.session = session }
+
+// Written is a transaction that was tried.
+type Written struct {
+	First, Rows int64
+	Outcome     commit.Outcome
+	// Took is how long the transaction took, from its first byte to its outcome.
+	Took time.Duration
+}
+
+// Add writes rows in one transaction and enters what became of them. The error explains an
+// outcome that is not acknowledged, or says that the ledger could not be written.
+func (w *Writer) Add(ctx context.Context, rows int64) (Written, error) {
+	written := Written{First: w.run.Next(), Rows: rows}
+	if err := w.ledger.Intend(w.run.ID, written.First, rows, rows); err != nil {
+		return written, err
+	}
+	started := time.Now()
+	outcome, cause := w.session.Transact(ctx, func(ctx context.Context, conn *pgconn.PgConn) error {
+		return w.send(ctx, conn, written.First, rows)
+	})
+	written.Outcome, written.Took = outcome, time.Since(started)
+	w.announced = w.announced || outcome == commit.Acknowledged || outcome == commit.AcknowledgedLocally
+	status, decided := map[commit.Outcome]ledger.Status{
+		commit.Acknowledged:        ledger.Acknowledged,
+		commit.AcknowledgedLocally: ledger.AcknowledgedLocally,
+		commit.Failed:              ledger.Failed,
+	}[outcome]
+	if decided {
+		if err := w.ledger.Resolve(w.run.ID, written.First, rows, status); err != nil {
+			return written, err
+		}
+	}
+	if cause != nil {
+		return written, fmt.Errorf("write %d rows: %w", rows, cause)
+	}
+	return written, nil
+}
+
+func (w *Writer) send(ctx context.Context, conn *pgconn.PgConn, first, rows int64) error {
+	if !w.announced {
+		announce := fmt.Sprintf("insert into verify.runs (run, seed) values (%d, %d) on conflict do nothing", w.run.ID, w.run.Seed)
+		if err := conn.Exec(ctx, announce).Close(); err != nil {
+			return err
+		}
+	}
+	tag, err := conn.CopyFrom(ctx, &copyText{source: w.source, run: w.run.ID, next: first, end: first + rows},
+		"copy verify.rows (run, seq, payload) from stdin")
+	if err != nil {
+		return err
+	}
+	if tag.RowsAffected() != rows {
+		return fmt.Errorf("the server took %d of %d rows", tag.RowsAffected(), rows)
+	}
+	return nil
+}
+
+// copyText reads as the text format of COPY: one line a row.
+type copyText struct {
+	source    payload.Source
+	run       int64
+	next, end int64
+	pending   []byte
+	line      []byte
+}
+
+// Read fills p with whole and partial lines.
+func (c *copyText) Read(p []byte) (int, error) {
+	n := 0
+	for n < len(p) {
+		if len(c.pending) == 0 {
+			if c.next == c.end {
+				if n == 0 {
+					return 0, io.EOF
+				}
+				return n, nil
+			}
+			c.line = strconv.AppendInt(c.line[:0], c.run, 10)
+			c.line = append(c.line, '\t')
+			c.line = strconv.AppendInt(c.line, c.next, 10)
+			c.line = append(c.line, '\t')
+			c.line = c.source.Append(c.line, c.next)
+			c.line = append(c.line, '\n')
+			c.pending = c.line
+			c.next++
+		}
+		copied := copy(p[n:], c.pending)
+		c.pending = c.pending[copied:]
+		n += copied
+	}
+	return n, nil
+}
