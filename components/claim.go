@@ -6,6 +6,7 @@ import (
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
 	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	"k8s.io/apimachinery/pkg/api/resource"
 )
 
 // newClaim declares the claim of pod 0 under the name that the StatefulSet's
@@ -18,20 +19,21 @@ import (
 // ready proves that its claim is bound.
 func (p *Postgres) newClaim(ctx *pulumi.Context, name string, opts ...pulumi.ResourceOption) error {
 	claim := claimName(0)
-	resource, err := corev1.NewPersistentVolumeClaim(ctx, name, &corev1.PersistentVolumeClaimArgs{
+	declared, err := corev1.NewPersistentVolumeClaim(ctx, name, &corev1.PersistentVolumeClaimArgs{
 		Metadata: p.objectMeta(ctx, claim, pulumi.StringMap{annotationSkipAwait: pulumi.String("true")}),
 		Spec: corev1.PersistentVolumeClaimSpecArgs{
 			AccessModes:      pulumi.ToStringArray(p.args.AccessModes),
 			StorageClassName: optionalString(p.args.StorageClass),
 			Resources: corev1.VolumeResourceRequirementsArgs{
-				Requests: pulumi.StringMap{"storage": pulumi.String(p.args.Storage)},
+				// As the API server returns it: "1024Mi" comes back as "1Gi".
+				Requests: pulumi.StringMap{"storage": pulumi.String(canonicalQuantity(p.args.Storage))},
 			},
 		},
 	}, append(opts, pulumi.RetainOnDelete(!p.args.DeleteData))...)
 	if err != nil {
 		return fmt.Errorf("claim %s: %w", claim, err)
 	}
-	p.claim = resource
+	p.claim = declared
 	return nil
 }
 
@@ -56,4 +58,11 @@ func optionalString(value string) pulumi.StringPtrInput {
 		return nil
 	}
 	return pulumi.StringPtr(value)
+}
+
+// canonicalQuantity is a valid quantity in the form that the API server gives
+// it.
+func canonicalQuantity(value string) string {
+	quantity := resource.MustParse(value)
+	return quantity.String()
 }

@@ -31,8 +31,11 @@ func (p *Postgres) newCredentials(ctx *pulumi.Context, name string, opts ...pulu
 	if password == nil {
 		password, keep = pulumi.String(rand.Text()), []string{"data"}
 	}
-	encoded := password.ToStringOutput().ApplyT(func(value string) string {
-		return base64.StdEncoding.EncodeToString([]byte(value))
+	encoded := password.ToStringOutput().ApplyT(func(value string) (string, error) {
+		if wrong := checkPassword(value); wrong != nil {
+			return "", InvalidSettings{*wrong}
+		}
+		return base64.StdEncoding.EncodeToString([]byte(value)), nil
 	}).(pulumi.StringOutput)
 
 	secret, err := corev1.NewSecret(ctx, name, &corev1.SecretArgs{

@@ -72,9 +72,11 @@ func readReplicas(a *PostgresArgs, value string) *InvalidSetting {
 // to type: names with commas between them.
 func readAccessModes(a *PostgresArgs, value string) *InvalidSetting {
 	if strings.HasPrefix(value, "[") {
-		if err := json.Unmarshal([]byte(value), &a.AccessModes); err != nil {
+		var modes []string
+		if err := json.Unmarshal([]byte(value), &modes); err != nil {
 			return invalid("accessModes", value, "one or more of "+oneOf(accessModes), set("accessModes", DefaultAccessMode))
 		}
+		a.AccessModes = modes
 		return nil
 	}
 	for mode := range strings.SplitSeq(value, ",") {

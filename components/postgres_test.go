@@ -1,0 +1,459 @@
+package components
+
+import (
+	"encoding/json"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	"github.com/stretchr/testify/require"
+	"sigs.k8s.io/yaml"
+)
+
+// stack is a program that ran against a recording engine.
+type stack struct {
+	mu        sync.Mutex
+	resources map[string]pulumi.MockResourceArgs
+	outputs   map[string]any
+	secrets   []string
+}
+
+func (s *stack) NewResource(args pulumi.MockResourceArgs) (string, resource.PropertyMap, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.resources[args.TypeToken+"/"+args.Name] = args
+	outputs := args.Inputs.Copy()
+	if args.TypeToken == "kubernetes:core/v1:Secret" {
+		// What the engine stores instead of the key that this run generated.
+		data := plain(args.Inputs["data"]).(map[string]any)
+		data[digestKey] = "a2V5"
+		outputs["data"] = resource.MakeSecret(resource.NewPropertyValue(data))
+	}
+	return args.Name, outputs, nil
+}
+
+func (s *stack) Call(pulumi.MockCallArgs) (resource.PropertyMap, error) {
+	return resource.PropertyMap{}, nil
+}
+
+// plain is a property value as Go values, secrets opened.
+func plain(value resource.PropertyValue) any {
+	return value.MapRepl(nil, func(value resource.PropertyValue) (any, bool) {
+		if value.IsSecret() {
+			return plain(value.SecretValue().Element), true
+		}
+		return nil, false
+	})
+}
+
+// setup runs a program that declares one component, and returns what it did.
+func setup(t *testing.T, args *PostgresArgs, config map[string]string) *stack {
+	t.Helper()
+	s := &stack{resources: map[string]pulumi.MockResourceArgs{}, outputs: map[string]any{}}
+	err := pulumi.RunErr(func(ctx *pulumi.Context) error {
+		postgres, err := NewPostgres(ctx, "postgres", args)
+		if err != nil {
+			return err
+		}
+		for name, value := range postgres.Outputs() {
+			output := pulumi.ToOutput(value)
+			pulumi.All(output).ApplyT(func(all []any) any {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				s.outputs[name] = all[0]
+				if pulumi.IsSecret(output) {
+					s.secrets = append(s.secrets, name)
+				}
+				return nil
+			})
+		}
+		return nil
+	}, pulumi.WithMocks("project", "stack", s), func(info *pulumi.RunInfo) { info.Config = config })
+	require.NoError(t, err)
+	slices.Sort(s.secrets)
+	return s
+}
+
+const (
+	namespaceKey = "kubernetes:core/v1:Namespace/postgres"
+	configKey    = "kubernetes:core/v1:ConfigMap/postgres"
+	secretKey    = "kubernetes:core/v1:Secret/postgres"
+	serviceKey   = "kubernetes:core/v1:Service/postgres"
+	headlessKey  = "kubernetes:core/v1:Service/postgres-headless"
+	claimKey     = "kubernetes:core/v1:PersistentVolumeClaim/postgres"
+	setKey       = "kubernetes:apps/v1:StatefulSet/postgres"
+	providerKey  = "pulumi:providers:kubernetes/postgres"
+)
+
+// input is one input of a resource; a step is a property or an index.
+func (s *stack) input(t *testing.T, key string, path ...string) any {
+	t.Helper()
+	require.Contains(t, s.resources, key)
+	value := plain(resource.NewProperty(s.resources[key].Inputs))
+	for _, step := range path {
+		switch holder := value.(type) {
+		case map[string]any:
+			value = holder[step]
+		case []any:
+			index, err := strconv.Atoi(step)
+			require.NoError(t, err)
+			require.Less(t, index, len(holder))
+			value = holder[index]
+		default:
+			return nil
+		}
+	}
+	return value
+}
+
+func (s *stack) container(t *testing.T, path ...string) any {
+	t.Helper()
+	return s.input(t, setKey, append([]string{"spec", "template", "spec", "containers", "0"}, path...)...)
+}
+
+func ptr[T any](value T) *T { return &value }
+
+func TestDeclaresEveryObjectUnderAFixedName(t *testing.T) {
+	t.Parallel()
+	s := setup(t, &PostgresArgs{Namespace: "shop"}, nil)
+	for key, name := range map[string]string{
+		namespaceKey: "shop",
+		configKey:    "postgres-config",
+		secretKey:    "postgres-credentials",
+		serviceKey:   "postgres",
+		headlessKey:  "postgres-headless",
+		claimKey:     "postgredb-postgres-0",
+		setKey:       "postgres",
+	} {
+		require.Equal(t, name, s.input(t, key, "metadata", "name"), key)
+		require.Equal(t, "postgres", s.input(t, key, "metadata", "labels", "app.kubernetes.io/name"), key)
+		require.Equal(t, "postgres", s.input(t, key, "metadata", "labels", "app.kubernetes.io/instance"), key)
+		require.Equal(t, "pulumi", s.input(t, key, "metadata", "labels", "app.kubernetes.io/managed-by"), key)
+		require.Equal(t, "pulumi-project-stack", s.input(t, key, "metadata", "annotations", annotationFieldManager), key)
+		if key != namespaceKey {
+			require.Equal(t, "shop", s.input(t, key, "metadata", "namespace"), key)
+		}
+		require.Equal(t, s.resources[namespaceKey].Provider, s.resources[key].Provider, key)
+		require.NotEmpty(t, s.resources[key].Provider, key)
+	}
+}
+
+func TestExportsWhatAClientNeeds(t *testing.T) {
+	t.Parallel()
+	s := setup(t, &PostgresArgs{
+		Password: pulumi.ToSecret(pulumi.String("correct horse")).(pulumi.StringOutput),
+		NodePort: 30432,
+	}, map[string]string{"kubernetes:context": "elsewhere", "kubernetes:kubeconfig": "apiVersion: v1"})
+	require.Equal(t, map[string]any{
+		"namespace": "codewizard", "statefulSet": "postgres", "service": "postgres",
+		"headlessService": "postgres-headless", "claim": "postgredb-postgres-0", "configMap": "postgres-config",
+		"secret": "postgres-credentials", "database": "codewizard", "user": "codewizard",
+		"password": "correct horse", "replicas": 1, "serviceType": "NodePort", "port": 5432, "nodePort": 30432,
+		"context": "elsewhere", "kubeconfig": "apiVersion: v1",
+	}, s.outputs)
+	require.Equal(t, []string{"kubeconfig", "password"}, s.secrets)
+}
+
+func TestDataOutlivesADestroy(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name       string
+		deleteData bool
+	}{
+		{"kept by default", false},
+		{"deleted on request", true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			s := setup(t, &PostgresArgs{DeleteData: test.deleteData}, nil)
+			for _, key := range []string{namespaceKey, secretKey, claimKey} {
+				require.Equal(t, !test.deleteData, s.resources[key].RegisterRPC.GetRetainOnDelete(), key)
+			}
+			for _, key := range []string{configKey, serviceKey, headlessKey, setKey} {
+				require.False(t, s.resources[key].RegisterRPC.GetRetainOnDelete(), key)
+			}
+		})
+	}
+}
+
+func TestPasswordIsNowhereButInTheSecret(t *testing.T) {
+	t.Parallel()
+	const password = "hunter2-and-more"
+	s := setup(t, &PostgresArgs{Password: pulumi.ToSecret(pulumi.String(password)).(pulumi.StringOutput)}, nil)
+	for key, args := range s.resources {
+		text, err := json.Marshal(plain(resource.NewProperty(args.Inputs)))
+		require.NoError(t, err)
+		require.NotContains(t, string(text), password, key)
+		require.Equal(t, key == secretKey, strings.Contains(string(text), "aHVudGVyMi1hbmQtbW9yZQ=="), key)
+	}
+	require.True(t, s.resources[secretKey].Inputs["data"].ContainsSecrets(), "the Secret's data is encrypted in the state")
+	require.Contains(t, s.resources[secretKey].RegisterRPC.GetAdditionalSecretOutputs(), "data")
+	require.Equal(t, "/run/secrets/postgres/POSTGRES_PASSWORD", s.env(t)["POSTGRES_PASSWORD_FILE"])
+	require.NotContains(t, s.env(t), "POSTGRES_PASSWORD")
+}
+
+// env is the environment of the server, by name; what comes from the ConfigMap
+// is looked up there.
+func (s *stack) env(t *testing.T) map[string]any {
+	t.Helper()
+	env := map[string]any{}
+	for _, variable := range s.container(t, "env").([]any) {
+		variable := variable.(map[string]any)
+		value := variable["value"]
+		if from, ok := variable["valueFrom"].(map[string]any); ok {
+			key := from["configMapKeyRef"].(map[string]any)["key"].(string)
+			value = s.input(t, configKey, "data", key)
+		}
+		env[variable["name"].(string)] = value
+	}
+	return env
+}
+
+func TestGeneratedPasswordStays(t *testing.T) {
+	t.Parallel()
+	first, second := setup(t, nil, nil), setup(t, nil, nil)
+	require.Len(t, first.outputs["password"], 26)
+	require.NotEqual(t, first.outputs["password"], second.outputs["password"])
+	require.Equal(t, []string{"data"}, first.resources[secretKey].RegisterRPC.GetIgnoreChanges(),
+		"a later run keeps what the first one generated")
+}
+
+func TestPasswordThatIsSetIsNotIgnored(t *testing.T) {
+	t.Parallel()
+	s := setup(t, &PostgresArgs{Password: pulumi.String("first")}, nil)
+	require.Equal(t, []string{"data." + digestKey}, s.resources[secretKey].RegisterRPC.GetIgnoreChanges())
+}
+
+func TestPodIsReplacedWhenWhatItReadsChanges(t *testing.T) {
+	t.Parallel()
+	annotations := func(args PostgresArgs) map[string]any {
+		return setup(t, &args, nil).input(t, setKey, "spec", "template", "metadata", "annotations").(map[string]any)
+	}
+	base := annotations(PostgresArgs{Password: pulumi.String("first")})
+	require.Equal(t, base, annotations(PostgresArgs{Password: pulumi.String("first")}))
+	require.Equal(t, base, annotations(PostgresArgs{Password: pulumi.String("first"), Replicas: ptr(0), Storage: "2Gi"}))
+
+	password := annotations(PostgresArgs{Password: pulumi.String("second")})
+	require.NotEqual(t, base["checksum/credentials"], password["checksum/credentials"])
+	require.Equal(t, base["checksum/config"], password["checksum/config"])
+
+	database := annotations(PostgresArgs{Password: pulumi.String("first"), Database: "shop"})
+	require.NotEqual(t, base["checksum/config"], database["checksum/config"])
+	require.Equal(t, base["checksum/credentials"], database["checksum/credentials"])
+}
+
+func TestPasswordDigestCannotBeUsedToTryPasswords(t *testing.T) {
+	t.Parallel()
+	s := setup(t, &PostgresArgs{Password: pulumi.String("first")}, nil)
+	require.NotEmpty(t, s.input(t, secretKey, "data", digestKey), "the digest has a key that is only in the Secret")
+	for _, item := range s.input(t, setKey, "spec", "template", "spec", "volumes", "1", "secret", "items").([]any) {
+		require.NotEqual(t, digestKey, item.(map[string]any)["key"], "the key is not in the pod")
+	}
+}
+
+func TestImmutableFieldsFollowNoSetting(t *testing.T) {
+	t.Parallel()
+	immutable := func(args *PostgresArgs) []any {
+		s := setup(t, args, nil)
+		var fields []any
+		for _, field := range []string{
+			"serviceName", "selector", "podManagementPolicy", "volumeClaimTemplates", "revisionHistoryLimit",
+		} {
+			fields = append(fields, s.input(t, setKey, "spec", field))
+		}
+		return fields
+	}
+	base := immutable(nil)
+	require.Equal(t, base, immutable(&PostgresArgs{
+		Namespace: "shop", Replicas: ptr(0), Image: "registry.example.com/pg:18", Storage: "20Gi", StorageClass: "fast",
+		AccessModes: []string{AccessModeReadWriteOncePod}, ServiceType: ServiceTypeClusterIP, Database: "shop",
+		User: "clerk", Password: pulumi.String("secret"), DeleteData: true,
+	}))
+	require.Equal(t, "postgres-headless", base[0])
+	require.Equal(t, "Parallel", base[2])
+}
+
+func TestClaimFollowsTheSettings(t *testing.T) {
+	t.Parallel()
+	s := setup(t, &PostgresArgs{Storage: "2048Mi", StorageClass: "fast", AccessModes: []string{AccessModeReadWriteOncePod}}, nil)
+	require.Equal(t, "2Gi", s.input(t, claimKey, "spec", "resources", "requests", "storage"),
+		"as the API server returns it, or every update would show a change")
+	require.Equal(t, "fast", s.input(t, claimKey, "spec", "storageClassName"))
+	require.Equal(t, []any{"ReadWriteOncePod"}, s.input(t, claimKey, "spec", "accessModes"))
+	require.Equal(t, "true", s.input(t, claimKey, "metadata", "annotations", annotationSkipAwait))
+
+	s = setup(t, nil, nil)
+	require.Nil(t, s.input(t, claimKey, "spec", "storageClassName"), "left to the cluster")
+	template := s.input(t, setKey, "spec", "volumeClaimTemplates", "0", "metadata", "name")
+	require.Equal(t, s.input(t, claimKey, "metadata", "name"), template.(string)+"-"+s.input(t, setKey, "metadata", "name").(string)+"-0",
+		"the StatefulSet adopts the claim")
+	require.Equal(t, template, s.container(t, "volumeMounts", "0", "name"))
+}
+
+func TestClaimsAreKeptWhenTheStatefulSetGoes(t *testing.T) {
+	t.Parallel()
+	s := setup(t, &PostgresArgs{DeleteData: true}, nil)
+	require.Equal(t, map[string]any{"whenDeleted": "Retain", "whenScaled": "Retain"},
+		s.input(t, setKey, "spec", "persistentVolumeClaimRetentionPolicy"))
+}
+
+func TestServices(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name     string
+		args     PostgresArgs
+		nodePort any
+		await    map[string]any
+	}{
+		{"node port chosen by the cluster", PostgresArgs{}, nil, map[string]any{annotationSkipAwait: "true"}},
+		{"node port", PostgresArgs{NodePort: 31234}, 31234.0, map[string]any{annotationSkipAwait: "true"}},
+		{"cluster IP", PostgresArgs{ServiceType: ServiceTypeClusterIP}, nil, map[string]any{annotationSkipAwait: "true"}},
+		{
+			"load balancer is waited for", PostgresArgs{ServiceType: ServiceTypeLoadBalancer}, nil,
+			map[string]any{annotationWaitFor: "jsonpath={.status.loadBalancer.ingress[0]}"},
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			s := setup(t, &test.args, nil)
+			require.Equal(t, test.args.withDefaults().ServiceType, s.input(t, serviceKey, "spec", "type"))
+			require.Equal(t, test.nodePort, s.input(t, serviceKey, "spec", "ports", "0", "nodePort"))
+			require.Equal(t, 5432.0, s.input(t, serviceKey, "spec", "ports", "0", "port"))
+			annotations := s.input(t, serviceKey, "metadata", "annotations").(map[string]any)
+			delete(annotations, annotationFieldManager)
+			require.Equal(t, test.await, annotations)
+
+			require.Equal(t, "None", s.input(t, headlessKey, "spec", "clusterIP"))
+			require.Nil(t, s.input(t, headlessKey, "spec", "ports", "0", "nodePort"))
+			require.Equal(t, "true", s.input(t, headlessKey, "metadata", "annotations", annotationSkipAwait))
+			require.Equal(t, s.input(t, setKey, "spec", "selector", "matchLabels"), s.input(t, serviceKey, "spec", "selector"))
+		})
+	}
+}
+
+func TestPodPassesTheRestrictedStandard(t *testing.T) {
+	t.Parallel()
+	s := setup(t, nil, nil)
+	require.Equal(t, "restricted", s.input(t, namespaceKey, "metadata", "labels", "pod-security.kubernetes.io/enforce"))
+	pod := []string{"spec", "template", "spec"}
+	require.Equal(t, map[string]any{
+		"runAsNonRoot": true, "runAsUser": 999.0, "runAsGroup": 999.0, "fsGroup": 999.0,
+		"fsGroupChangePolicy": "OnRootMismatch", "seccompProfile": map[string]any{"type": "RuntimeDefault"},
+	}, s.input(t, setKey, append(pod, "securityContext")...))
+	require.Equal(t, map[string]any{
+		"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true,
+		"capabilities": map[string]any{"drop": []any{"ALL"}},
+	}, s.container(t, "securityContext"))
+	require.Equal(t, false, s.input(t, setKey, append(pod, "automountServiceAccountToken")...))
+	require.Equal(t, false, s.input(t, setKey, append(pod, "enableServiceLinks")...))
+}
+
+func TestDataDirectoryIsBelowTheMount(t *testing.T) {
+	t.Parallel()
+	s := setup(t, nil, nil)
+	require.Equal(t, s.container(t, "volumeMounts", "0", "mountPath").(string)+"/pgdata", s.env(t)["PGDATA"])
+	require.Contains(t, s.env(t)["POSTGRES_INITDB_ARGS"], "--data-checksums")
+	require.Equal(t, "codewizard", s.env(t)["POSTGRES_DB"])
+	require.Equal(t, "codewizard", s.env(t)["POSTGRES_USER"])
+}
+
+func TestTimeBudgetIsInOrder(t *testing.T) {
+	t.Parallel()
+	s := setup(t, nil, nil)
+	command := s.container(t, "lifecycle", "preStop", "exec", "command").([]any)
+	checkpoint, err := strconv.Atoi(command[len(command)-1].(string))
+	require.NoError(t, err)
+	grace := int(s.input(t, setKey, "spec", "template", "spec", "terminationGracePeriodSeconds").(float64))
+	update := s.resources[setKey].RegisterRPC.GetCustomTimeouts()
+
+	require.Positive(t, checkpoint)
+	require.LessOrEqual(t, 2*checkpoint, grace, "the shutdown has at least as long as the checkpoint before it")
+	require.Equal(t, "720s", update.GetUpdate())
+	require.Less(t, grace, 720)
+	require.Equal(t, update.GetUpdate(), update.GetCreate())
+	require.Equal(t, update.GetUpdate(), update.GetDelete())
+
+	require.GreaterOrEqual(t, s.container(t, "startupProbe", "failureThreshold").(float64)*
+		s.container(t, "startupProbe", "periodSeconds").(float64), 24*3600.0, "a recovery of hours is not ended by a probe")
+}
+
+func TestStatefulSetTakesReplicasBackFromWhoeverScaled(t *testing.T) {
+	t.Parallel()
+	s := setup(t, &PostgresArgs{Replicas: ptr(0)}, nil)
+	require.Equal(t, 0.0, s.input(t, setKey, "spec", "replicas"))
+	require.Equal(t, "true", s.input(t, setKey, "metadata", "annotations", annotationPatchForce))
+	for _, key := range []string{secretKey, claimKey, namespaceKey} {
+		require.Nil(t, s.input(t, key, "metadata", "annotations", annotationPatchForce),
+			"another stack's %s is not taken over by force", key)
+	}
+}
+
+func TestProviderHasTheStacksKubernetesSettings(t *testing.T) {
+	t.Parallel()
+	s := setup(t, nil, map[string]string{
+		"kubernetes:context":            "elsewhere",
+		"kubernetes:kubeconfig":         "apiVersion: v1",
+		"kubernetes:deleteUnreachable":  "true",
+		"kubernetes:kubeClientSettings": `{"timeout": 7}`,
+	})
+	require.Equal(t, "elsewhere", s.input(t, providerKey, "context"))
+	require.Equal(t, "apiVersion: v1", s.input(t, providerKey, "kubeconfig"))
+	require.True(t, s.resources[providerKey].Inputs["kubeconfig"].IsSecret())
+	require.Equal(t, true, s.input(t, providerKey, "deleteUnreachable"))
+	require.Equal(t, 7.0, s.input(t, providerKey, "kubeClientSettings", "timeout"))
+}
+
+func TestProviderKeepsPathsOfTheMachineOutOfTheState(t *testing.T) {
+	t.Setenv("KUBECONFIG", "/home/someone/.kube/config:/home/someone/other")
+	s := setup(t, nil, nil)
+	require.Equal(t, "", s.input(t, providerKey, "kubeconfig"))
+}
+
+func TestProviderTakesOverAndIsNeverReplaced(t *testing.T) {
+	t.Parallel()
+	first := setup(t, nil, map[string]string{"kubernetes:context": "a"})
+	second := setup(t, nil, map[string]string{"kubernetes:context": "b", "kubernetes:kubeconfig": "apiVersion: v1"})
+	for _, s := range []*stack{first, second} {
+		require.Equal(t, "stateful-postgres", s.input(t, providerKey, "clusterIdentifier"))
+		for _, property := range []string{
+			"upsertExistingObjects", "enableSecretMutable", "enableConfigMapMutable", "enableServerSideApply",
+		} {
+			require.Equal(t, true, s.input(t, providerKey, property), property)
+		}
+	}
+}
+
+func TestProjectDeclaresEverySettingWithItsDefault(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../Pulumi.yaml")
+	require.NoError(t, err)
+	var project struct {
+		Name   string
+		Config map[string]struct {
+			Default     any
+			Description string
+		}
+	}
+	require.NoError(t, yaml.Unmarshal(text, &project))
+	require.Len(t, project.Config, len(settings))
+	config := map[string]string{}
+	for key, setting := range project.Config {
+		require.Contains(t, settings, key)
+		require.NotEmpty(t, setting.Description, key)
+		value, isString := setting.Default.(string)
+		if !isString {
+			text, err := json.Marshal(setting.Default)
+			require.NoError(t, err)
+			value = string(text)
+		}
+		config[project.Name+":"+key] = value
+	}
+	args, err := ArgsFromConfig(project.Name, config, func(string) bool { return false })
+	require.NoError(t, err)
+	require.Equal(t, PostgresArgs{}.withDefaults(), *args)
+}

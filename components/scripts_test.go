@@ -1,0 +1,173 @@
+package components
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// pod is a directory that stands in for the container: programs on its PATH
+// that record how they were called, and a volume.
+type pod struct {
+	dir     string
+	data    string
+	env     []string
+	console bytes.Buffer
+}
+
+func newPod(t *testing.T, programs map[string]string) *pod {
+	t.Helper()
+	dir := t.TempDir()
+	bin, volume := filepath.Join(dir, "bin"), filepath.Join(dir, "volume")
+	require.NoError(t, os.Mkdir(bin, 0o755))
+	require.NoError(t, os.Mkdir(volume, 0o755))
+	for name, body := range programs {
+		require.NoError(t, os.WriteFile(filepath.Join(bin, name), []byte("#!/bin/sh\n"+body), 0o755))
+	}
+	password := filepath.Join(dir, "password")
+	require.NoError(t, os.WriteFile(password, []byte(`it's "$HOME" \ %s`), 0o600))
+	p := &pod{dir: dir, data: filepath.Join(volume, "pgdata")}
+	p.env = []string{
+		"PATH=" + bin + ":" + os.Getenv("PATH"), "RECORD=" + filepath.Join(dir, "record"),
+		"PGDATA=" + p.data, "POSTGRES_USER=clerk", "POSTGRES_DB=shop", "POSTGRES_PASSWORD_FILE=" + password,
+	}
+	return p
+}
+
+// run runs a script and returns its exit code.
+func (p *pod) run(t *testing.T, script string, args ...string) int {
+	t.Helper()
+	command := exec.Command("/bin/sh", append([]string{filepath.Join("scripts", script)}, args...)...)
+	command.Env, command.Stdout, command.Stderr = p.env, &p.console, &p.console
+	if err := command.Run(); err != nil {
+		var exit *exec.ExitError
+		require.ErrorAs(t, err, &exit)
+	}
+	return command.ProcessState.ExitCode()
+}
+
+// record is what the stand-ins wrote down.
+func (p *pod) record(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(p.dir, "record"))
+	require.NoError(t, err)
+	return string(text)
+}
+
+func (p *pod) write(t *testing.T, name string) {
+	t.Helper()
+	path := filepath.Join(p.data, name)
+	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))
+	require.NoError(t, os.WriteFile(path, []byte("15\n"), 0o600))
+}
+
+var entrypoint = map[string]string{"docker-entrypoint.sh": `echo "$@" >"$RECORD"; ls "$(dirname "$PGDATA")" >>"$RECORD"`}
+
+func TestFirstStartIsMarkedUntilTheServerAnswers(t *testing.T) {
+	t.Parallel()
+	p := newPod(t, entrypoint)
+	require.Zero(t, p.run(t, startScript))
+	require.Equal(t, "postgres\npgdata.initializing\n", p.record(t))
+}
+
+func TestExistingDataIsStartedAsItIs(t *testing.T) {
+	t.Parallel()
+	p := newPod(t, entrypoint)
+	p.write(t, "PG_VERSION")
+	require.Zero(t, p.run(t, startScript))
+	require.Equal(t, "postgres\npgdata\n", p.record(t))
+	require.FileExists(t, filepath.Join(p.data, "PG_VERSION"))
+}
+
+func TestFirstStartThatWasCutOffIsPutAsideAndRepeated(t *testing.T) {
+	t.Parallel()
+	p := newPod(t, entrypoint)
+	p.write(t, "PG_VERSION")
+	p.write(t, "../pgdata.initializing")
+	require.Zero(t, p.run(t, startScript))
+	require.NoDirExists(t, p.data)
+	aside, err := filepath.Glob(p.data + ".interrupted-*/PG_VERSION")
+	require.NoError(t, err)
+	require.Len(t, aside, 1, "put aside, not deleted")
+	require.FileExists(t, p.data+".initializing", "still a first start")
+	require.Contains(t, p.console.String(), "the first start did not finish")
+}
+
+// server answers as pg_isready does with the given status, and records what
+// psql was given.
+func server(status string) map[string]string {
+	return map[string]string{
+		"pg_isready": "exit " + status,
+		"psql":       `echo "args: $*" >>"$RECORD"; echo "options: $PGOPTIONS" >>"$RECORD"; cat >>"$RECORD"; exit "${PSQL_STATUS:-0}"`,
+		"timeout":    `echo "timeout: $1" >>"$RECORD"; shift; "$@" </dev/null`,
+	}
+}
+
+func TestStartedOnceTheRoleHasThePassword(t *testing.T) {
+	t.Parallel()
+	p := newPod(t, server("0"))
+	p.write(t, "../pgdata.initializing")
+	require.Zero(t, p.run(t, startedScript))
+	arguments, input, found := strings.Cut(p.record(t), "\noptions: ")
+	require.True(t, found)
+	require.Contains(t, arguments, `--username=clerk --dbname=shop --command=\password`)
+	require.NotContains(t, arguments, "it's", "a command line can be read by everybody on the node")
+	_, passwords, _ := strings.Cut(input, "\n")
+	require.Equal(t, strings.Repeat(`it's "$HOME" \ %s`+"\n", 2), passwords)
+	require.NoFileExists(t, p.data+".initializing")
+	require.Empty(t, p.console.String(), "the output of a probe ends up in events")
+}
+
+func TestNotStartedWhileTheServerDoesNotAnswer(t *testing.T) {
+	t.Parallel()
+	for _, status := range []string{"1", "2", "3"} {
+		p := newPod(t, server(status))
+		p.write(t, "../pgdata.initializing")
+		require.NotZero(t, p.run(t, startedScript))
+		require.FileExists(t, p.data+".initializing")
+		require.NoFileExists(t, filepath.Join(p.dir, "record"))
+	}
+}
+
+func TestNotStartedWhenThePasswordCouldNotBeSet(t *testing.T) {
+	t.Parallel()
+	p := newPod(t, server("0"))
+	p.env = append(p.env, "PSQL_STATUS=2")
+	p.write(t, "../pgdata.initializing")
+	require.NotZero(t, p.run(t, startedScript))
+	require.FileExists(t, p.data+".initializing")
+}
+
+func TestServerThatAnswersAnythingIsAlive(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name, status string
+		alive        bool
+	}{
+		{"accepting connections", "0", true},
+		{"starting up, recovering or shutting down", "1", true},
+		{"no response", "2", false},
+		{"no attempt was made", "3", false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			require.Equal(t, test.alive, newPod(t, server(test.status)).run(t, aliveScript) == 0)
+		})
+	}
+}
+
+func TestStopGoesOnWhetherTheCheckpointFinishesOrNot(t *testing.T) {
+	t.Parallel()
+	for _, status := range []string{"0", "2", "124"} {
+		p := newPod(t, server("0"))
+		p.env = append(p.env, "PSQL_STATUS="+status)
+		require.Zero(t, p.run(t, checkpointScript, "60"))
+		require.Contains(t, p.record(t), "timeout: 60\n")
+		require.Contains(t, p.record(t), "--command=CHECKPOINT")
+	}
+}

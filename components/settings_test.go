@@ -1,0 +1,247 @@
+package components
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	"github.com/stretchr/testify/require"
+)
+
+// read is ArgsFromConfig for a project p whose password is a secret.
+func read(config map[string]string) (*PostgresArgs, error) {
+	qualified := map[string]string{}
+	for key, value := range config {
+		qualified["p:"+key] = value
+	}
+	return ArgsFromConfig("p", qualified, func(string) bool { return true })
+}
+
+func TestValidSettings(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("a", 63)
+	for setting, values := range map[string][]string{
+		"namespace":    {"codewizard", "a", "0", "my-db-1", long},
+		"replicas":     {"0", "1"},
+		"image":        {"postgres", "postgres:17", "localhost/postgres:15", "localhost:5000/a/b__c:V1.2-x", "ghcr.io/cloudnative-pg/postgresql:17.2", "postgres@sha256:" + strings.Repeat("0a", 32), "postgres:17@sha256:" + strings.Repeat("0a", 32)},
+		"storage":      {"128Mi", "1Gi", "1G", "1.5Gi", "2e9", "134217728", "10Ti"},
+		"storageClass": {"", "fast", "local-path", "gp3.encrypted"},
+		"accessModes":  {"ReadWriteOnce", "ReadWriteOncePod", "ReadWriteMany", "ReadWriteOnce,ReadWriteMany", `["ReadWriteOnce", "ReadWriteMany"]`},
+		"serviceType":  {"ClusterIP", "NodePort", "LoadBalancer"},
+		"nodePort":     {"", "30000", "32767"},
+		"database":     {"codewizard", "postgres", "_x", "my-app_2", long},
+		"user":         {"codewizard", "postgres", "_x", "my-app_2", long},
+		"password":     {"", "x", "it's \"quoted\" \\ $HOME `id` %s", "pässwörd 密码", strings.Repeat("x", 1024)},
+		"deleteData":   {"true", "false"},
+	} {
+		for _, value := range values {
+			_, err := read(map[string]string{setting: value})
+			require.NoError(t, err, "%s: %q", setting, value)
+		}
+	}
+}
+
+// Lines that several cases below share.
+const (
+	wantNamespace  = "expected a namespace of its own: at most 63 lower-case letters, digits and hyphens, beginning and ending with a letter or digit; set it with: pulumi config set namespace codewizard"
+	wantOwn        = "expected a namespace of its own, not one that belongs to the cluster; set it with: pulumi config set namespace codewizard"
+	wantReplicas   = "expected 0 (stopped, data kept) or 1; set it with: pulumi config set replicas 1"
+	wantOneServer  = "expected 0 (stopped, data kept) or 1, because two servers on one volume would destroy it; set it with: pulumi config set replicas 1"
+	wantImage      = "expected an image reference like postgres:17 or registry.example.com/postgres@sha256:<64 hex digits>; set it with: pulumi config set image postgres:17"
+	wantStorage    = "expected a Kubernetes quantity of at least 128Mi, like 1Gi or 500Gi; set it with: pulumi config set storage 1Gi"
+	wantClass      = "expected the name of a storage class; list them with: kubectl get storageclass, or use the default one with: pulumi config rm storageClass"
+	wantModes      = "expected one or more of ReadWriteOnce, ReadWriteOncePod or ReadWriteMany; set it with: pulumi config set accessModes ReadWriteOnce"
+	wantWritable   = "expected modes that the server can write with: ReadWriteOnce, ReadWriteOncePod or ReadWriteMany; set it with: pulumi config set accessModes ReadWriteOnce"
+	wantModeOnce   = "expected each mode once; set it with: pulumi config set accessModes ReadWriteOnce"
+	wantModeAlone  = "expected ReadWriteOncePod alone, as Kubernetes demands; set it with: pulumi config set accessModes ReadWriteOnce"
+	wantService    = "expected ClusterIP, NodePort or LoadBalancer; set it with: pulumi config set serviceType NodePort"
+	wantNodePort   = "expected a port from 30000 to 32767, or none to let the cluster choose; remove it with: pulumi config rm nodePort"
+	wantIdentifier = "expected at most 63 lower-case letters, digits, underscores and hyphens, beginning with a letter or underscore; set it with: pulumi config set %s codewizard"
+	wantNotOwn     = "expected a name that PostgreSQL does not use itself; set it with: pulumi config set %s codewizard"
+	wantPassword   = "expected 1 to 1024 bytes of UTF-8 without control characters; set another one with: pulumi config set --secret password, or have one generated with: pulumi config rm password"
+	wantDeleteData = "expected true or false; set it with: pulumi config set deleteData false"
+)
+
+func TestInvalidSettings(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("a", 64)
+	wantDatabase, wantUser := fmt.Sprintf(wantIdentifier, "database"), fmt.Sprintf(wantIdentifier, "user")
+	wantOtherDatabase, wantOtherUser := fmt.Sprintf(wantNotOwn, "database"), fmt.Sprintf(wantNotOwn, "user")
+	for _, test := range []struct{ setting, value, want string }{
+		{"namespace", "Codewizard", `got "Codewizard", ` + wantNamespace},
+		{"namespace", "code_wizard", `got "code_wizard", ` + wantNamespace},
+		{"namespace", "-a", `got "-a", ` + wantNamespace},
+		{"namespace", "a-", `got "a-", ` + wantNamespace},
+		{"namespace", "a.b", `got "a.b", ` + wantNamespace},
+		{"namespace", " codewizard", `got " codewizard", ` + wantNamespace},
+		{"namespace", long, `got "` + long + `", ` + wantNamespace},
+		{"namespace", "default", `got "default", ` + wantOwn},
+		{"namespace", "kube-system", `got "kube-system", ` + wantOwn},
+
+		{"replicas", "-1", `got "-1", ` + wantReplicas},
+		{"replicas", "1.5", `got "1.5", ` + wantReplicas},
+		{"replicas", "two", `got "two", ` + wantReplicas},
+		{"replicas", "", `got "", ` + wantReplicas},
+		{"replicas", "1 ", `got "1 ", ` + wantReplicas},
+		{"replicas", "0x1", `got "0x1", ` + wantReplicas},
+		{"replicas", "99999999999999999999", `got "99999999999999999999", ` + wantReplicas},
+		{"replicas", "true", `got "true", ` + wantReplicas},
+		{"replicas", "2", `got "2", ` + wantOneServer},
+
+		{"image", "Postgres:17", `got "Postgres:17", ` + wantImage},
+		{"image", "postgres:", `got "postgres:", ` + wantImage},
+		{"image", "postgres 17", `got "postgres 17", ` + wantImage},
+		{"image", "https://example.com/postgres", `got "https://example.com/postgres", ` + wantImage},
+		{"image", "postgres@sha256:abc", `got "postgres@sha256:abc", ` + wantImage},
+		{"image", "postgres:17\n", `got "postgres:17\n", ` + wantImage},
+		{"image", "/postgres", `got "/postgres", ` + wantImage},
+		{"image", "postgres:" + strings.Repeat("x", 129), `got "postgres:` + strings.Repeat("x", 70) + `… (138 bytes), ` + wantImage},
+
+		{"storage", "1Qi", `got "1Qi", ` + wantStorage},
+		{"storage", "0", `got "0", ` + wantStorage},
+		{"storage", "-1Gi", `got "-1Gi", ` + wantStorage},
+		{"storage", "1 Gi", `got "1 Gi", ` + wantStorage},
+		{"storage", "1GB", `got "1GB", ` + wantStorage},
+		{"storage", "1gi", `got "1gi", ` + wantStorage},
+		{"storage", "large", `got "large", ` + wantStorage},
+		{"storage", "1", `got "1", ` + wantStorage},
+		{"storage", "500m", `got "500m", ` + wantStorage},
+		{"storage", "127Mi", `got "127Mi", ` + wantStorage},
+
+		{"storageClass", "Fast", `got "Fast", ` + wantClass},
+		{"storageClass", "fast disk", `got "fast disk", ` + wantClass},
+		{"storageClass", "-", `got "-", ` + wantClass},
+
+		{"accessModes", "ReadOnlyMany", `got "ReadOnlyMany", ` + wantWritable},
+		{"accessModes", "ReadWriteOnce,ReadOnlyMany", `got "ReadWriteOnce,ReadOnlyMany", ` + wantWritable},
+		{"accessModes", "RWO", `got "RWO", ` + wantModes},
+		{"accessModes", "readWriteOnce", `got "readWriteOnce", ` + wantModes},
+		{"accessModes", "ReadWriteOnce ReadWriteMany", `got "ReadWriteOnce ReadWriteMany", ` + wantModes},
+		{"accessModes", `["ReadWriteOnce", 1]`, `got "[\"ReadWriteOnce\", 1]", ` + wantModes},
+		{"accessModes", `{"mode": "ReadWriteOnce"}`, `got "{\"mode\": \"ReadWriteOnce\"}", ` + wantModes},
+		{"accessModes", "ReadWriteOnce,ReadWriteOnce", `got "ReadWriteOnce,ReadWriteOnce", ` + wantModeOnce},
+		{"accessModes", "ReadWriteOncePod,ReadWriteOnce", `got "ReadWriteOncePod,ReadWriteOnce", ` + wantModeAlone},
+
+		{"serviceType", "nodePort", `got "nodePort", ` + wantService},
+		{"serviceType", "ExternalName", `got "ExternalName", ` + wantService},
+		{"serviceType", "None", `got "None", ` + wantService},
+
+		{"nodePort", "80", `got "80", ` + wantNodePort},
+		{"nodePort", "0", `got "0", ` + wantNodePort},
+		{"nodePort", "-1", `got "-1", ` + wantNodePort},
+		{"nodePort", "29999", `got "29999", ` + wantNodePort},
+		{"nodePort", "32768", `got "32768", ` + wantNodePort},
+		{"nodePort", "auto", `got "auto", ` + wantNodePort},
+		{"nodePort", "30000.5", `got "30000.5", ` + wantNodePort},
+
+		{"database", "Codewizard", `got "Codewizard", ` + wantDatabase},
+		{"database", "code wizard", `got "code wizard", ` + wantDatabase},
+		{"database", "1st", `got "1st", ` + wantDatabase},
+		{"database", "-c", `got "-c", ` + wantDatabase},
+		{"database", "a;b", `got "a;b", ` + wantDatabase},
+		{"database", "a'b", `got "a'b", ` + wantDatabase},
+		{"database", "$(id)", `got "$(id)", ` + wantDatabase},
+		{"database", "host=evil", `got "host=evil", ` + wantDatabase},
+		{"database", "postgres://x", `got "postgres://x", ` + wantDatabase},
+		{"database", "größe", `got "größe", ` + wantDatabase},
+		{"database", "a\x00b", `got "a\x00b", ` + wantDatabase},
+		{"database", long, `got "` + long + `", ` + wantDatabase},
+		{"database", "template1", `got "template1", ` + wantOtherDatabase},
+		{"database", "replication", `got "replication", ` + wantOtherDatabase},
+		{"database", "all", `got "all", ` + wantOtherDatabase},
+
+		{"user", "Codewizard", `got "Codewizard", ` + wantUser},
+		{"user", "code wizard", `got "code wizard", ` + wantUser},
+		{"user", "a\"b", `got "a\"b", ` + wantUser},
+		{"user", long, `got "` + long + `", ` + wantUser},
+		{"user", "pg_admin", `got "pg_admin", ` + wantOtherUser},
+		{"user", "public", `got "public", ` + wantOtherUser},
+		{"user", "none", `got "none", ` + wantOtherUser},
+
+		{"password", "two\nlines", "got one with a line break or another control character, " + wantPassword},
+		{"password", "carriage\r", "got one with a line break or another control character, " + wantPassword},
+		{"password", "nul\x00", "got one with a line break or another control character, " + wantPassword},
+		{"password", "latin\xff1", "got one that is not valid UTF-8, " + wantPassword},
+		{"password", strings.Repeat("x", 1025), "got one of 1025 bytes, " + wantPassword},
+
+		{"deleteData", "yes", `got "yes", ` + wantDeleteData},
+		{"deleteData", "True", `got "True", ` + wantDeleteData},
+		{"deleteData", "1", `got "1", ` + wantDeleteData},
+		{"deleteData", "", `got "", ` + wantDeleteData},
+
+		{"foo", "bar", `got "bar", expected one of the settings accessModes, database, deleteData, image, namespace, nodePort, password, replicas, serviceType, storage, storageClass or user; remove it with: pulumi config rm foo`},
+		{"Replicas", "1", `got "1", expected one of the settings accessModes, database, deleteData, image, namespace, nodePort, password, replicas, serviceType, storage, storageClass or user; remove it with: pulumi config rm Replicas`},
+	} {
+		_, err := read(map[string]string{test.setting: test.value})
+		require.EqualError(t, err, "1 setting is invalid, nothing was changed:\n  "+test.setting+": "+test.want,
+			"%s: %q", test.setting, test.value)
+	}
+}
+
+func TestInvalidSettingsAreReportedTogether(t *testing.T) {
+	t.Parallel()
+	_, err := read(map[string]string{
+		"replicas": "two", "storage": "0", "serviceType": "ClusterIP", "nodePort": "30000", "unknown": "x",
+	})
+	var invalid InvalidSettings
+	require.ErrorAs(t, err, &invalid)
+	var names []string
+	for _, setting := range invalid {
+		names = append(names, setting.Setting)
+		require.NotContains(t, setting.Error(), "\n")
+	}
+	require.Equal(t, []string{"nodePort", "replicas", "storage", "unknown"}, names)
+	require.Contains(t, err.Error(), `nodePort: got "30000", expected no node port with serviceType ClusterIP; `+
+		`remove it with: pulumi config rm nodePort, or: pulumi config set serviceType NodePort`)
+	require.True(t, strings.HasPrefix(err.Error(), "4 settings are invalid, nothing was changed:\n"))
+}
+
+func TestInvalidPasswordIsNotShown(t *testing.T) {
+	t.Parallel()
+	_, err := read(map[string]string{"password": "hunter2\n"})
+	require.Error(t, err)
+	require.NotContains(t, err.Error(), "hunter2")
+}
+
+func TestPasswordInPlainTextIsRefused(t *testing.T) {
+	t.Parallel()
+	config := map[string]string{"p:password": "hunter2"}
+	_, err := ArgsFromConfig("p", config, func(key string) bool { return key != "p:password" })
+	require.EqualError(t, err, "1 setting is invalid, nothing was changed:\n"+
+		"  password: got one in plain text, expected a secret; set it with: pulumi config set --secret password")
+	_, err = ArgsFromConfig("p", config, func(key string) bool { return key == "p:password" })
+	require.NoError(t, err)
+}
+
+func TestSettingsOfOthersAreNotRead(t *testing.T) {
+	t.Parallel()
+	args, err := ArgsFromConfig("p", map[string]string{
+		"kubernetes:context": "x", "other:replicas": "7", "pp:replicas": "8", "p:database": "shop",
+	}, func(string) bool { return false })
+	require.NoError(t, err)
+	require.Equal(t, &PostgresArgs{Database: "shop"}, args)
+}
+
+func TestNothingIsDeclaredWithInvalidArgs(t *testing.T) {
+	t.Parallel()
+	s := &stack{resources: map[string]pulumi.MockResourceArgs{}}
+	err := pulumi.RunErr(func(ctx *pulumi.Context) error {
+		_, err := NewPostgres(ctx, "postgres", &PostgresArgs{Replicas: ptr(2), Storage: "1Qi"})
+		return err
+	}, pulumi.WithMocks("project", "stack", s))
+	require.ErrorContains(t, err, "2 settings are invalid, nothing was changed:")
+	require.Empty(t, s.resources)
+}
+
+func TestPasswordOfAProgramIsCheckedWhenItIsKnown(t *testing.T) {
+	t.Parallel()
+	s := &stack{resources: map[string]pulumi.MockResourceArgs{}}
+	err := pulumi.RunErr(func(ctx *pulumi.Context) error {
+		_, err := NewPostgres(ctx, "postgres", &PostgresArgs{Password: pulumi.String("two\nlines")})
+		return err
+	}, pulumi.WithMocks("project", "stack", s))
+	require.ErrorContains(t, err, "password: got one with a line break")
+	require.NotContains(t, err.Error(), "two\nlines")
+	require.NotContains(t, s.resources, secretKey)
+}
