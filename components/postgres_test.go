@@ -55,6 +55,7 @@ func plain(value resource.PropertyValue) any {
 func setup(t *testing.T, args *PostgresArgs, config map[string]string) *stack {
 	t.Helper()
 	s := &stack{resources: map[string]pulumi.MockResourceArgs{}, outputs: map[string]any{}}
+	var resolved sync.WaitGroup
 	err := pulumi.RunErr(func(ctx *pulumi.Context) error {
 		postgres, err := NewPostgres(ctx, "postgres", args)
 		if err != nil {
@@ -62,7 +63,9 @@ func setup(t *testing.T, args *PostgresArgs, config map[string]string) *stack {
 		}
 		for name, value := range postgres.Outputs() {
 			output := pulumi.ToOutput(value)
+			resolved.Add(1)
 			pulumi.All(output).ApplyT(func(all []any) any {
+				defer resolved.Done()
 				s.mu.Lock()
 				defer s.mu.Unlock()
 				s.outputs[name] = all[0]
@@ -75,6 +78,7 @@ func setup(t *testing.T, args *PostgresArgs, config map[string]string) *stack {
 		return nil
 	}, pulumi.WithMocks("project", "stack", s), func(info *pulumi.RunInfo) { info.Config = config })
 	require.NoError(t, err)
+	resolved.Wait()
 	slices.Sort(s.secrets)
 	return s
 }
