@@ -79,7 +79,7 @@ func WireControlPlane(t topology.Topology, pid int) error {
 		return err
 	}
 	host := &netlink.Veth{
-		LinkAttrs:     netlink.LinkAttrs{Name: topology.HostLink},
+		LinkAttrs:     netlink.LinkAttrs{Name: topology.HostLink, HardwareAddr: hardwareAddress(t.Host())},
 		PeerName:      hostPort,
 		PeerNamespace: netlink.NsPid(pid),
 	}
@@ -93,7 +93,7 @@ func WireControlPlane(t topology.Topology, pid int) error {
 		if err := loopbackUp(h); err != nil {
 			return err
 		}
-		bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: topology.Bridge}}
+		bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: topology.Bridge, HardwareAddr: hardwareAddress(t.ControlPlane())}}
 		if err := h.LinkAdd(bridge); err != nil {
 			return fmt.Errorf("add %s: %w", topology.Bridge, err)
 		}
@@ -117,9 +117,10 @@ func WireNode(t topology.Topology, node topology.Node, pid, controlPlanePID int)
 			}
 		}
 		err := h.LinkAdd(&netlink.Veth{
-			LinkAttrs:     netlink.LinkAttrs{Name: node.Name},
-			PeerName:      topology.NodeLink,
-			PeerNamespace: netlink.NsPid(pid),
+			LinkAttrs:        netlink.LinkAttrs{Name: node.Name},
+			PeerName:         topology.NodeLink,
+			PeerNamespace:    netlink.NsPid(pid),
+			PeerHardwareAddr: hardwareAddress(node.Address),
 		})
 		if err != nil {
 			return fmt.Errorf("add the link of %s: %w", node.Name, err)
@@ -207,6 +208,12 @@ func loopbackUp(h *netlink.Handle) error {
 		return fmt.Errorf("lo: %w", err)
 	}
 	return h.LinkSetUp(link)
+}
+
+// hardwareAddress belongs to an address for good (locally administered): a
+// machine that is made again is found by those that knew it before.
+func hardwareAddress(address netip.Addr) net.HardwareAddr {
+	return append(net.HardwareAddr{0x02, 0x00}, address.AsSlice()...)
 }
 
 func ipNet(p netip.Prefix) *net.IPNet {

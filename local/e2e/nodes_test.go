@@ -1,0 +1,147 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const namespace = "localkube-test"
+
+// database is a PostgreSQL on a claim of the default StorageClass, non-root
+// with an fsGroup, behind a headless Service and a NodePort.
+const database = `
+apiVersion: v1
+kind: Namespace
+metadata: {name: localkube-test, labels: {pod-security.kubernetes.io/enforce: restricted}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: database, namespace: localkube-test}
+spec: {type: NodePort, selector: {app: database}, ports: [{port: 5432}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: database-headless, namespace: localkube-test}
+spec: {clusterIP: None, selector: {app: database}, ports: [{port: 5432}]}
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: database, namespace: localkube-test}
+spec:
+  serviceName: database-headless
+  selector: {matchLabels: {app: database}}
+  template:
+    metadata: {labels: {app: database}}
+    spec:
+      terminationGracePeriodSeconds: 30
+      securityContext: {runAsNonRoot: true, runAsUser: 999, runAsGroup: 999, fsGroup: 999, seccompProfile: {type: RuntimeDefault}}
+      containers:
+        - name: postgres
+          image: localhost/postgres:15
+          imagePullPolicy: Never
+          env:
+            - {name: POSTGRES_PASSWORD, value: only-for-this-test}
+            - {name: PGDATA, value: /data/pgdata}
+          ports: [{containerPort: 5432}]
+          readinessProbe: {exec: {command: [pg_isready, --host=127.0.0.1, --username=postgres]}, periodSeconds: 1}
+          securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
+          volumeMounts:
+            - {name: data, mountPath: /data}
+  volumeClaimTemplates:
+    - metadata: {name: data}
+      spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}
+`
+
+func query(t *testing.T, sql string) string {
+	t.Helper()
+	return strings.TrimSpace(kubectl(t, "exec", "--namespace="+namespace, "database-0", "--",
+		"psql", "--username=postgres", "--no-align", "--tuples-only", "--quiet", "--command="+sql))
+}
+
+func waitForDatabase(t *testing.T) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		out, err := tryKubectl("wait", "--namespace="+namespace, "pod/database-0", "--for=condition=Ready", "--timeout=60s")
+		if err != nil {
+			t.Log(strings.TrimSpace(out))
+		}
+		return err == nil
+	}, 2*eventually, tick)
+}
+
+func TestThreeNodes(t *testing.T) {
+	up(t, "--nodes", "3")
+	manifest := filepath.Join(t.TempDir(), "database.yaml")
+	require.NoError(t, os.WriteFile(manifest, []byte(database), 0o600))
+	t.Cleanup(func() { kubectl(t, "delete", "--ignore-not-found", "--filename="+manifest, "--timeout=120s") })
+	kubectl(t, "apply", "--filename="+manifest)
+	waitForDatabase(t)
+	query(t, "create table kept as select generate_series(1, 1000) as n")
+	nodeOf := func() string {
+		return kubectl(t, "get", "pod", "--namespace="+namespace, "database-0", "--output=jsonpath={.spec.nodeName}")
+	}
+
+	t.Run("every node is Ready and answers on the NodePort", func(t *testing.T) {
+		port := kubectl(t, "get", "service", "--namespace="+namespace, "database", "--output=jsonpath={.spec.ports[0].nodePort}")
+		for _, node := range ask(t).Topology.AllNodes() {
+			require.Eventually(t, func() bool {
+				out, err := command("/", "bash", "-c", fmt.Sprintf("exec 3<>/dev/tcp/%s/%s", node.Address, port))
+				if err != nil {
+					t.Log(out)
+				}
+				return err == nil
+			}, eventually, tick, node.Name)
+		}
+	})
+	t.Run("a pod's stable name resolves inside pods", func(t *testing.T) {
+		name := "database-0.database-headless." + namespace + ".svc.cluster.local"
+		require.Eventually(t, func() bool {
+			out, err := tryKubectl("exec", "--namespace="+namespace, "database-0", "--", "getent", "hosts", name)
+			if err != nil {
+				t.Log(out)
+			}
+			return err == nil && strings.Contains(out, "10.244.")
+		}, eventually, tick)
+	})
+	t.Run("the claim grows", func(t *testing.T) {
+		kubectl(t, "patch", "pvc", "--namespace="+namespace, "data-database-0", "--patch",
+			`{"spec":{"resources":{"requests":{"storage":"2Gi"}}}}`)
+		require.Eventually(t, func() bool {
+			return kubectl(t, "get", "pvc", "--namespace="+namespace, "data-database-0", "--output=jsonpath={.status.capacity.storage}") == "2Gi"
+		}, eventually, tick)
+	})
+	t.Run("a pod moves to another node with its volume", func(t *testing.T) {
+		before := nodeOf()
+		kubectl(t, "drain", before, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=120s")
+		t.Cleanup(func() { kubectl(t, "uncordon", before) })
+		waitForDatabase(t)
+		require.NotEqual(t, before, nodeOf())
+		require.Equal(t, "1000", query(t, "select count(*) from kept"))
+	})
+	t.Run("the volume is there after everything was killed", func(t *testing.T) {
+		killAll(t)
+		up(t)
+		waitForDatabase(t)
+		require.Equal(t, "1000", query(t, "select count(*) from kept"))
+	})
+	t.Run("down stops the server cleanly", func(t *testing.T) {
+		out, err := localkube(checkout, "down")
+		require.NoError(t, err, out)
+		up(t)
+		waitForDatabase(t)
+		logs := kubectl(t, "logs", "--namespace="+namespace, "database-0")
+		require.Contains(t, logs, "database system was shut down at")
+		require.NotContains(t, logs, "not properly shut down")
+	})
+	t.Run("back to one node", func(t *testing.T) {
+		up(t, "--nodes", "1")
+		require.Equal(t, "node-1", strings.TrimSpace(kubectl(t, "get", "nodes", "--output=jsonpath={.items[*].metadata.name}")))
+		waitForDatabase(t)
+		require.Equal(t, "1000", query(t, "select count(*) from kept"))
+	})
+}

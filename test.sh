@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Every test there is, the fast ones first. make test calls it with everything
+# installed. The local cluster is started if it is not up, and then stopped at
+# the end; one that was up stays up.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+section() { printf '\n== %s\n' "$*"; }
+
+section "Fast tests"
+# Without a PostgreSQL server the tests that need one fail instead of being
+# left out: it was installed.
+STATEFUL_POSTGRES_REQUIRE_POSTGRES=1 go test ./...
+
+section "Tests of the local cluster's own code"
+(cd local && CGO_ENABLED=0 go test ./...)
+
+section "The local cluster"
+if ! .local/bin/localkube status >/dev/null 2>&1; then
+  trap '.local/bin/localkube down' EXIT
+fi
+(cd local && LOCALKUBE_TEST=1 CGO_ENABLED=0 go test -count=1 -v -timeout 20m ./e2e)
+
+section "End to end"
+.local/bin/localkube up
+. .local/env
+E2E=1 go test -count=1 -v -timeout 30m ./e2e
