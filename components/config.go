@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -17,13 +18,19 @@ import (
 //go:embed scripts
 var scripts embed.FS
 
-// Names of the scripts, as files and as keys of the ConfigMap.
+// The scripts, by their path below the folder in which the pod finds them.
 const (
 	startScript      = "start.sh"
 	startedScript    = "started.sh"
 	aliveScript      = "alive.sh"
 	checkpointScript = "checkpoint.sh"
+	initServer       = "init/postgres"
 )
+
+var scriptPaths = []string{startScript, startedScript, aliveScript, checkpointScript, initServer}
+
+// scriptKey is a script's key in the ConfigMap, which may hold no slash.
+func scriptKey(path string) string { return strings.ReplaceAll(path, "/", "-") }
 
 // Keys of the ConfigMap that become environment variables of the image.
 const (
@@ -53,12 +60,12 @@ func (p *Postgres) configData() (map[string]string, error) {
 		databaseKey: p.args.Database,
 		userKey:     p.args.User,
 	}
-	for _, script := range []string{startScript, startedScript, aliveScript, checkpointScript} {
-		text, err := scripts.ReadFile("scripts/" + script)
+	for _, path := range scriptPaths {
+		text, err := scripts.ReadFile("scripts/" + path)
 		if err != nil {
 			return nil, err
 		}
-		data[script] = string(text)
+		data[scriptKey(path)] = string(text)
 	}
 	return data, nil
 }

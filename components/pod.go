@@ -62,17 +62,17 @@ func (p *Postgres) podTemplate() corev1.PodTemplateSpecArgs {
 				corev1.VolumeArgs{
 					Name: pulumi.String("scripts"),
 					ConfigMap: corev1.ConfigMapVolumeSourceArgs{
-						Name: pulumi.String(configMapName),
-						Items: corev1.KeyToPathArray{
-							fileOf(startScript), fileOf(startedScript), fileOf(aliveScript), fileOf(checkpointScript),
-						},
+						Name:  pulumi.String(configMapName),
+						Items: scriptFiles(),
+						// The entrypoint finds init/postgres on its PATH.
+						DefaultMode: pulumi.Int(0o555),
 					},
 				},
 				corev1.VolumeArgs{
 					Name: pulumi.String("credentials"),
 					Secret: corev1.SecretVolumeSourceArgs{
 						SecretName: pulumi.String(secretName),
-						Items:      corev1.KeyToPathArray{fileOf(passwordKey)},
+						Items:      corev1.KeyToPathArray{fileOf(passwordKey, passwordKey)},
 						// Read by the group alone, which fsGroup makes the server's.
 						DefaultMode: pulumi.Int(0o440),
 					},
@@ -152,8 +152,16 @@ func script(name string, args ...string) pulumi.StringArray {
 	return pulumi.ToStringArray(append([]string{"/bin/sh", path.Join(scriptsPath, name)}, args...))
 }
 
-func fileOf(key string) corev1.KeyToPathArgs {
-	return corev1.KeyToPathArgs{Key: pulumi.String(key), Path: pulumi.String(key)}
+func scriptFiles() corev1.KeyToPathArray {
+	var files corev1.KeyToPathArray
+	for _, path := range scriptPaths {
+		files = append(files, fileOf(scriptKey(path), path))
+	}
+	return files
+}
+
+func fileOf(key, path string) corev1.KeyToPathArgs {
+	return corev1.KeyToPathArgs{Key: pulumi.String(key), Path: pulumi.String(path)}
 }
 
 func env(name, value string) corev1.EnvVarArgs {

@@ -66,36 +66,68 @@ func (p *pod) write(t *testing.T, name string) {
 	require.NoError(t, os.WriteFile(path, []byte("15\n"), 0o600))
 }
 
-var entrypoint = map[string]string{"docker-entrypoint.sh": `echo "$@" >"$RECORD"; ls "$(dirname "$PGDATA")" >>"$RECORD"`}
+// image is an image whose entrypoint initializes as the official one does: it
+// asks the server for a setting, and in the end becomes the server.
+func image(extra string) map[string]string {
+	return map[string]string{
+		"docker-entrypoint.sh": `echo "entrypoint: $*" >>"$RECORD"
+mkdir -p "$PGDATA"
+echo "setting: $(postgres -C password_encryption)" >>"$RECORD"
+echo 15 >"$PGDATA/PG_VERSION"
+export POSTGRES_PASSWORD=hunter2
+` + extra + `
+exec "$@"`,
+		"postgres": `if [ "$1" = -C ]; then echo scram; exit; fi
+echo "server: $* in $PGDATA, password ${POSTGRES_PASSWORD-unset}" >>"$RECORD"`,
+	}
+}
 
-func TestFirstStartIsMarkedUntilTheServerAnswers(t *testing.T) {
+func TestFirstStartInitializesAndBecomesTheServer(t *testing.T) {
 	t.Parallel()
-	p := newPod(t, entrypoint)
-	require.Zero(t, p.run(t, startScript))
-	require.Equal(t, "postgres\npgdata.initializing\n", p.record(t))
+	p := newPod(t, image(""))
+	require.Zero(t, p.run(t, startScript), p.console.String())
+	require.Equal(t, "entrypoint: postgres\nsetting: scram\nserver:  in "+p.data+", password unset\n", p.record(t))
+	require.FileExists(t, filepath.Join(p.data, "PG_VERSION"))
+	require.NoDirExists(t, p.data+".initializing")
 }
 
 func TestExistingDataIsStartedAsItIs(t *testing.T) {
 	t.Parallel()
-	p := newPod(t, entrypoint)
+	p := newPod(t, image(""))
 	p.write(t, "PG_VERSION")
+	p.write(t, "rows")
 	require.Zero(t, p.run(t, startScript))
-	require.Equal(t, "postgres\npgdata\n", p.record(t))
-	require.FileExists(t, filepath.Join(p.data, "PG_VERSION"))
+	require.Equal(t, "server:  in "+p.data+", password unset\n", p.record(t))
+	require.FileExists(t, filepath.Join(p.data, "rows"))
 }
 
-func TestFirstStartThatWasCutOffIsPutAsideAndRepeated(t *testing.T) {
+func TestInterruptedFirstStartIsNeverTakenForData(t *testing.T) {
 	t.Parallel()
-	p := newPod(t, entrypoint)
-	p.write(t, "PG_VERSION")
-	p.write(t, "../pgdata.initializing")
-	require.Zero(t, p.run(t, startScript))
+	p := newPod(t, image("exit 7"))
+	require.Equal(t, 7, p.run(t, startScript), "as when the node dies halfway")
 	require.NoDirExists(t, p.data)
-	aside, err := filepath.Glob(p.data + ".interrupted-*/PG_VERSION")
-	require.NoError(t, err)
-	require.Len(t, aside, 1, "put aside, not deleted")
-	require.FileExists(t, p.data+".initializing", "still a first start")
-	require.Contains(t, p.console.String(), "the first start did not finish")
+
+	p.write(t, "../pgdata.initializing/half")
+	require.Equal(t, 7, p.run(t, startScript))
+	require.NoFileExists(t, p.data+".initializing/half", "begun afresh")
+	require.NotContains(t, p.record(t), "server:")
+}
+
+func TestFirstStartStopsWhenThePodIsStopped(t *testing.T) {
+	t.Parallel()
+	p := newPod(t, image(`kill -TERM "$PPID"; while kill -0 "$PPID"; do sleep 0.05; done 2>/dev/null`))
+	require.Equal(t, 143, p.run(t, startScript))
+	require.NoDirExists(t, p.data)
+}
+
+func TestForeignFilesAreNotTouched(t *testing.T) {
+	t.Parallel()
+	p := newPod(t, image(""))
+	p.write(t, "letter.txt")
+	require.Equal(t, 1, p.run(t, startScript))
+	require.Contains(t, p.console.String(), "holds something that is not a PostgreSQL data directory; nothing was changed")
+	require.FileExists(t, filepath.Join(p.data, "letter.txt"))
+	require.NoFileExists(t, filepath.Join(p.dir, "record"))
 }
 
 // server answers as pg_isready does with the given status, and records what
@@ -111,7 +143,6 @@ func server(status string) map[string]string {
 func TestStartedOnceTheRoleHasThePassword(t *testing.T) {
 	t.Parallel()
 	p := newPod(t, server("0"))
-	p.write(t, "../pgdata.initializing")
 	require.Zero(t, p.run(t, startedScript))
 	arguments, input, found := strings.Cut(p.record(t), "\noptions: ")
 	require.True(t, found)
@@ -119,7 +150,6 @@ func TestStartedOnceTheRoleHasThePassword(t *testing.T) {
 	require.NotContains(t, arguments, "it's", "a command line can be read by everybody on the node")
 	_, passwords, _ := strings.Cut(input, "\n")
 	require.Equal(t, strings.Repeat(`it's "$HOME" \ %s`+"\n", 2), passwords)
-	require.NoFileExists(t, p.data+".initializing")
 	require.Empty(t, p.console.String(), "the output of a probe ends up in events")
 }
 
@@ -127,9 +157,7 @@ func TestNotStartedWhileTheServerDoesNotAnswer(t *testing.T) {
 	t.Parallel()
 	for _, status := range []string{"1", "2", "3"} {
 		p := newPod(t, server(status))
-		p.write(t, "../pgdata.initializing")
 		require.NotZero(t, p.run(t, startedScript))
-		require.FileExists(t, p.data+".initializing")
 		require.NoFileExists(t, filepath.Join(p.dir, "record"))
 	}
 }
@@ -138,9 +166,7 @@ func TestNotStartedWhenThePasswordCouldNotBeSet(t *testing.T) {
 	t.Parallel()
 	p := newPod(t, server("0"))
 	p.env = append(p.env, "PSQL_STATUS=2")
-	p.write(t, "../pgdata.initializing")
 	require.NotZero(t, p.run(t, startedScript))
-	require.FileExists(t, p.data+".initializing")
 }
 
 func TestServerThatAnswersAnythingIsAlive(t *testing.T) {

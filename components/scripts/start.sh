@@ -1,23 +1,31 @@
 #!/bin/sh
-# Process 1 of the container: prepares the volume, then becomes the image's own
-# entrypoint, which becomes the server.
+# Process 1 of the container: initializes an empty volume, then becomes the
+# server. It does not go through the image's own entrypoint for that, which
+# would put the password into the server's environment.
 set -eu
 
-interrupted="$PGDATA.initializing"
-
-# The mark is made before the first start writes anything, and taken away when
-# the server answers. Where it still is, a first start was cut off halfway, and
-# what it left lacks roles or databases, although it looks like a data
-# directory. Nobody was ever let in; it is put aside all the same, not deleted.
-if [ -e "$interrupted" ] && [ -e "$PGDATA" ]; then
-    aside="$PGDATA.interrupted-$(date +%s)"
-    echo "start: the first start did not finish; starting afresh, what it left is in $aside"
-    mv "$PGDATA" "$aside"
-fi
-
 if [ ! -s "$PGDATA/PG_VERSION" ]; then
-    : >"$interrupted"
+    if [ -d "$PGDATA" ] && [ -n "$(ls -A "$PGDATA")" ]; then
+        echo "start: $PGDATA holds something that is not a PostgreSQL data directory; nothing was changed" >&2
+        exit 1
+    fi
+
+    # The entrypoint initializes a directory of its own, which becomes the data
+    # directory only when it is complete. What an interrupted one left was never
+    # anybody's data.
+    staging="$PGDATA.initializing"
+    rm -rf "$staging"
+
+    # As process 1 a shell ignores what it does not trap.
+    trap 'exit 143' INT TERM
+    # In place of the server, the entrypoint finds a `postgres` that does nothing.
+    PATH="${0%/*}/init:$PATH" PGDATA="$staging" docker-entrypoint.sh postgres &
+    wait $!
+    trap - INT TERM
+
+    sync
+    mv -T "$staging" "$PGDATA"
     sync
 fi
 
-exec docker-entrypoint.sh postgres
+exec postgres

@@ -15,5 +15,3 @@ printf '%s\n%s\n' "$password" "$password" |
     PGOPTIONS='-c log_statement=none -c log_min_duration_statement=-1 -c log_min_error_statement=panic' \
         psql --no-psqlrc --quiet --no-password --username="$POSTGRES_USER" --dbname="$POSTGRES_DB" \
         --command='\password'
-
-rm -f "$PGDATA.initializing"
