@@ -87,6 +87,9 @@ func ready(ctx context.Context, stderr io.Writer) error {
 	s := setup{layout: l, facts: facts, status: status.New(stderr)}
 	for _, step := range []func(context.Context) error{
 		s.packages,
+		s.postgresImage,
+		s.programs,
+		s.programImages,
 	} {
 		if err := step(ctx); err != nil {
 			return err

@@ -2,11 +2,20 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
+	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 
+	"stateful-postgres/local/image/postgres"
+	"stateful-postgres/local/internal/image"
 	"stateful-postgres/local/internal/layout"
+	"stateful-postgres/local/internal/setup/build"
 	"stateful-postgres/local/internal/setup/host"
 	"stateful-postgres/local/internal/setup/pulumi"
 	"stateful-postgres/local/internal/setup/tool"
@@ -54,7 +63,154 @@ func (s setup) packages(ctx context.Context) error {
 	if len(missing) == 0 && !host.Interrupted() {
 		return nil
 	}
-	return s.step("Debian packages installed", "packages", func(log *tool.Log, update func(string)) error {
+	return s.step("Installing Debian packages", "packages", func(log *tool.Log, update func(string)) error {
 		return host.Install(ctx, log, missing, update)
 	})
+}
+
+// postgresImage comes before the long compilation: what may be wrong with the
+// machine's package sources shows early.
+func (s setup) postgresImage(ctx context.Context) error {
+	path := s.layout.Image("postgres")
+	if image.Fresh(path, image.Postgres, postgres.Inputs()) {
+		return nil
+	}
+	return s.step("Assembling the PostgreSQL image", "postgres-image", func(log *tool.Log, update func(string)) error {
+		temp, err := s.temp("postgres-image-")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(temp)
+		return postgres.Build(ctx, log, path, temp, update)
+	})
+}
+
+// programs builds the cluster's programs and, unless there is a Pulumi CLI to
+// use, the Pulumi toolchain.
+func (s setup) programs(ctx context.Context) error {
+	versions, err := build.ReadVersions(s.layout)
+	if err != nil {
+		return err
+	}
+	wanted := build.Cluster(s.layout)
+	toolchain := build.Pulumi(s.layout, versions)
+	cli, err := pulumi.Find(ctx, s.layout, os.Getenv("PATH"))
+	if err != nil {
+		return err
+	}
+	switch {
+	case cli != nil && cli.Recent():
+		if err := pulumi.RemoveOwn(toolchain); err != nil {
+			return err
+		}
+	case cli != nil:
+		s.status.Note("%s is %s; %s or newer is needed, so one is built for this checkout", cli.Path, cli.Version, pulumi.MinVersion)
+		fallthrough
+	default:
+		wanted = append(wanted, toolchain...)
+	}
+
+	builder := &build.Builder{Layout: s.layout, Versions: versions}
+	stale, err := builder.Stale(wanted)
+	if err != nil {
+		return err
+	}
+	if len(stale) > 0 {
+		err := s.step("Building the programs", "build", func(log *tool.Log, update func(string)) error {
+			builder.Log = log
+			builder.Place = func(ctx context.Context, p build.Program, built string) error {
+				if p.Name == "pulumi-resource-kubernetes" {
+					return pulumi.InstallProvider(ctx, s.layout, log, versions.Provider, built)
+				}
+				return build.Rename(p, built)
+			}
+			return builder.Build(ctx, stale, update)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	// localkube is kubectl when it is called by that name.
+	return link("localkube", s.layout.Binary("kubectl"))
+}
+
+// link makes path a symbolic link to target.
+func link(target, path string) error {
+	if got, err := os.Readlink(path); err == nil && got == target {
+		return nil
+	}
+	temp := path + ".new"
+	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.Symlink(target, temp); err != nil {
+		return err
+	}
+	return os.Rename(temp, path)
+}
+
+// programImages makes the images that hold one program of ours each.
+func (s setup) programImages(context.Context) error {
+	for _, p := range []struct {
+		file, image string
+		config      image.Config
+	}{
+		{"pause", image.Pause, image.Config{Entrypoint: []string{"/pause"}}},
+		{"coredns", image.CoreDNS, image.Config{
+			Entrypoint:   []string{"/coredns"},
+			ExposedPorts: map[string]struct{}{"53/tcp": {}, "53/udp": {}},
+		}},
+	} {
+		program := filepath.Join(s.layout.Lib(), p.file)
+		digest, err := fileDigest(program)
+		if err != nil {
+			return err
+		}
+		inputs := fmt.Sprintf("%s %v", digest, p.config)
+		if image.Fresh(s.layout.Image(p.file), p.image, inputs) {
+			continue
+		}
+		temp, err := s.temp(p.file + "-image-")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(temp)
+		layer := filepath.Join(temp, "root.tar")
+		if err := image.WriteProgramLayer(layer, p.file, program); err != nil {
+			return err
+		}
+		_, err = image.Write(s.layout.Image(p.file), image.Image{
+			Name: p.image, Architecture: runtime.GOARCH, Config: p.config, Inputs: inputs,
+		}, layer)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func fileDigest(path string) (string, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	hash := sha256.New()
+	if _, err := io.Copy(hash, file); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%x", hash.Sum(nil)), nil
+}
+
+// temp makes a folder for what is not finished. It can be entered by everybody:
+// apt fetches packages as a user of its own.
+func (s setup) temp(prefix string) (string, error) {
+	if err := os.MkdirAll(s.layout.Temp(), 0o755); err != nil {
+		return "", err
+	}
+	dir, err := os.MkdirTemp(s.layout.Temp(), prefix)
+	if err != nil {
+		return "", err
+	}
+	return dir, os.Chmod(dir, 0o755)
 }

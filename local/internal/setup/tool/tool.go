@@ -12,7 +12,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -57,8 +56,6 @@ type Command struct {
 	Line func(line string)
 	// Stdout gets standard output instead of the log; may be nil.
 	Stdout io.Writer
-	// Attr is how the process is started; may be nil.
-	Attr *syscall.SysProcAttr
 }
 
 // Failure is the error of a program that could not be run or did not succeed.
@@ -90,7 +87,6 @@ func (l *Log) Run(ctx context.Context, c Command) error {
 	if c.Stdout != nil {
 		cmd.Stdout = c.Stdout
 	}
-	cmd.SysProcAttr = c.Attr
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = stopTimeout
 	err := cmd.Run()
