@@ -86,7 +86,7 @@ func TestFirstStartInitializesAndBecomesTheServer(t *testing.T) {
 	t.Parallel()
 	p := newPod(t, image(""))
 	require.Zero(t, p.run(t, startScript), p.console.String())
-	require.Equal(t, "entrypoint: postgres\nsetting: scram\nserver:  in "+p.data+", password unset\n", p.record(t))
+	require.Equal(t, "entrypoint: postgres\nsetting: scram\nserver: -c listen_addresses=* in "+p.data+", password unset\n", p.record(t))
 	require.FileExists(t, filepath.Join(p.data, "PG_VERSION"))
 	require.NoDirExists(t, p.data+".initializing")
 }
@@ -97,7 +97,7 @@ func TestExistingDataIsStartedAsItIs(t *testing.T) {
 	p.write(t, "PG_VERSION")
 	p.write(t, "rows")
 	require.Zero(t, p.run(t, startScript))
-	require.Equal(t, "server:  in "+p.data+", password unset\n", p.record(t))
+	require.Equal(t, "server: -c listen_addresses=* in "+p.data+", password unset\n", p.record(t))
 	require.FileExists(t, filepath.Join(p.data, "rows"))
 }
 

@@ -28,4 +28,5 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
     sync
 fi
 
-exec postgres
+# PostgreSQL itself listens on localhost alone.
+exec postgres -c listen_addresses='*'
