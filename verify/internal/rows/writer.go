@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"stateful-postgres/verify/internal/commit"
@@ -45,13 +46,14 @@ func NewWriter(entries *ledger.Ledger, used int64) (*Writer, error) {
 	return &Writer{ledger: entries, run: run, source: payload.NewSource(run.Seed, run.ID)}, nil
 }
 
-// newIdentity draws the id and the seed of a run. They are positive, to be easy to read and type.
+// newIdentity draws the id and the seed of a run. The id has 48 bits, so that it survives every
+// JSON reader, which may keep numbers as floating point.
 func newIdentity() (id, seed int64, err error) {
 	var random [16]byte
 	if _, err := rand.Read(random[:]); err != nil {
 		return 0, 0, fmt.Errorf("draw a run: %w", err)
 	}
-	id = int64(binary.LittleEndian.Uint64(random[:8]) >> 1)
+	id = int64(binary.LittleEndian.Uint64(random[:8]) >> 16)
 	return id, int64(binary.LittleEndian.Uint64(random[8:]) >> 1), nil
 }
 
@@ -150,4 +152,17 @@ func (c *copyText) Read(p []byte) (int, error) {
 		n += copied
 	}
 	return n, nil
+}
+
+// ReadBack says whether rows that were written are there and unaltered.
+func ReadBack(ctx context.Context, conn *pgx.Conn, run *ledger.Run, first, rows int64) (bool, error) {
+	var count int64
+	var sum string
+	err := conn.QueryRow(ctx, `select count(*), coalesce(sum(hashtextextended(payload, seq))::text, '')
+		from verify.rows where run = $1 and seq between $2 and $3`, run.ID, first, first+rows-1).Scan(&count, &sum)
+	if err != nil {
+		return false, fmt.Errorf("read %d rows back: %w", rows, err)
+	}
+	found, err := payload.ParseDigest(count, sum)
+	return found == payload.NewSource(run.Seed, run.ID).Digest(first, rows), err
 }

@@ -1,0 +1,239 @@
+package check
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"stateful-postgres/verify/internal/commit"
+	"stateful-postgres/verify/internal/ledger"
+	"stateful-postgres/verify/internal/report"
+	"stateful-postgres/verify/internal/rows"
+	"stateful-postgres/verify/internal/server"
+)
+
+// checkRows audits the rows of earlier runs, and writes new ones when nothing is wrong.
+func (c *Checker) checkRows(ctx context.Context, conn *pgx.Conn, way *way, evidence *server.Evidence) error {
+	condition, err := rows.Inspect(ctx, conn)
+	if err != nil {
+		c.broken(ctx, report.Rows, "earlier rows", err)
+		return nil
+	}
+	var audit *rows.Audit
+	switch {
+	case !condition.Exists:
+		audit = rows.EverythingLost(c.State())
+		c.reportRows(audit, fmt.Sprintf("table %s does not exist", rows.Table))
+	case !condition.Columns:
+		c.add(report.Rows, "earlier rows", report.Unknown, fmt.Sprintf("table %s is not the one that verify makes: expected exactly the columns "+
+			"run bigint, seq bigint, payload text", rows.Table), "rename it, or restore its columns")
+		return nil
+	default:
+		c.Sink.Progress.Say("comparing %s with the ledger", report.Plural(c.State().Required(), "row"))
+		audit, err = rows.Compare(ctx, conn, c.State(), condition.PrimaryKey != "")
+		if err != nil {
+			c.broken(ctx, report.Rows, "earlier rows", err)
+			return nil
+		}
+		c.reportRows(audit, "")
+		if err := c.settle(ctx, conn, audit); err != nil {
+			return err
+		}
+	}
+	if err := c.writeRows(ctx, conn, way, evidence, audit); err != nil {
+		return err
+	}
+	return c.keepSighting(ctx, conn)
+}
+
+// reportRows reports an audit. The cause is what explains that everything is missing.
+func (c *Checker) reportRows(audit *rows.Audit, cause string) {
+	counts := &report.Counts{
+		Before: audit.Rows, Now: audit.Rows, Required: audit.Required, Intact: audit.Intact,
+		Lost: audit.Count[rows.Lost], Altered: audit.Count[rows.Altered], Duplicated: audit.Count[rows.Duplicated],
+		Phantom: audit.Count[rows.Phantom], Torn: audit.Count[rows.Torn],
+		Unindexed: audit.Count[rows.Unindexed], Dangling: audit.Count[rows.Dangling],
+		Undecided: audit.UndecidedAbsent,
+	}
+	c.Sink.Report.Rows = counts
+	required := report.Plural(audit.Required, "acknowledged row")
+	switch {
+	case audit.Wrong() > 0:
+		c.reportFindings(audit, cause)
+	case audit.Required == 0:
+		c.add(report.Rows, "earlier rows", report.Skipped, "none were ever acknowledged: there is nothing to lose yet", "")
+	default:
+		c.add(report.Rows, "earlier rows", report.Passed, required+", all there and unaltered", "")
+	}
+	if cause != "" {
+		return
+	}
+	switch {
+	case !audit.IndexCompared:
+		c.add(report.Rows, "index", report.Warning, fmt.Sprintf("table %s has no primary key: doubled rows are possible", rows.Table),
+			fmt.Sprintf("run: alter table %s add primary key (run, seq)", rows.Table))
+	case counts.Unindexed+counts.Dangling > 0:
+		c.Sink.Add(report.Check{Section: report.Rows, Name: "index", Status: report.Violated,
+			Detail: fmt.Sprintf("heap and primary key disagree: %s not in the index, %s only in the index",
+				report.Plural(counts.Unindexed, "row"), report.Plural(counts.Dangling, "row")),
+			Hint: fmt.Sprintf("the index is damaged: reindex table %s, and look for other damage with pg_amcheck", rows.Table),
+			Rows: append(named(audit, rows.Dangling), named(audit, rows.Unindexed)...)})
+	case audit.Rows > 0:
+		c.add(report.Rows, "index", report.Passed, fmt.Sprintf("heap and primary key agree on %s", report.Plural(audit.Rows, "row")), "")
+	}
+}
+
+// reportFindings names the rows that are wrong.
+func (c *Checker) reportFindings(audit *rows.Audit, cause string) {
+	detail := ""
+	var list []report.Row
+	for _, kind := range rows.Kinds {
+		count := audit.Count[kind]
+		if count == 0 || kind == rows.Unindexed || kind == rows.Dangling {
+			continue
+		}
+		if detail != "" {
+			detail += ", "
+		}
+		detail += report.Number(count) + " " + string(kind)
+		if room := rows.Named - len(list); room > 0 {
+			of := named(audit, kind)
+			list = append(list, of[:min(room, len(of))]...)
+		}
+	}
+	detail = fmt.Sprintf("%s; %s of %s are there and unaltered", detail, report.Number(audit.Intact), report.Plural(audit.Required, "acknowledged row"))
+	if cause != "" {
+		detail = cause + ": " + detail
+	}
+	hint := "-o json names them with their content"
+	if total := audit.Wrong(); total > int64(len(list)) {
+		hint = fmt.Sprintf("these are the first %d of %s; -o json names the first %d of each kind", len(list), report.Number(total), rows.Named)
+	}
+	c.Sink.Add(report.Check{Section: report.Rows, Name: "earlier rows", Status: report.Violated, Detail: detail, Hint: hint, Rows: list})
+}
+
+func named(audit *rows.Audit, kind rows.Kind) []report.Row {
+	var list []report.Row
+	for _, finding := range audit.Of(kind) {
+		list = append(list, report.Row{
+			Finding: string(kind), Run: finding.Run, Seq: finding.Seq, Recorded: string(finding.Status), RecordedAt: finding.At,
+			Expected: finding.Expected, Found: finding.Found,
+		})
+	}
+	return list
+}
+
+// settle enters what the audit decided about undecided rows, and reports what the ledger does
+// not know.
+func (c *Checker) settle(ctx context.Context, conn *pgx.Conn, audit *rows.Audit) error {
+	for _, seen := range audit.Seen {
+		if err := c.Ledger.Resolve(seen.Run, seen.First, seen.Rows, ledger.Seen); err != nil {
+			return err
+		}
+	}
+	if audit.UndecidedPresent+audit.UndecidedAbsent > 0 {
+		c.add(report.Rows, "undecided", report.Passed, fmt.Sprintf("of the rows whose commit was never answered %s there and must stay from now on, "+
+			"%s not; both are right", areRows(audit.UndecidedPresent), areRows(audit.UndecidedAbsent)), "")
+	}
+	for _, unrecorded := range audit.Unrecorded {
+		c.Sink.Report.Rows.Unrecorded += unrecorded.Rows
+		if c.Adopt {
+			if err := c.adopt(ctx, conn, unrecorded); err != nil {
+				return err
+			}
+			continue
+		}
+		whose := "of a run that this ledger does not know (another person's, or a lost ledger's)"
+		if unrecorded.Ours {
+			whose = "of this ledger's own run that it has forgotten (was it put back from a copy?)"
+		}
+		c.add(report.Rows, "unrecorded", report.Warning, fmt.Sprintf("%s %s: run %d; nothing is proven about them",
+			report.Plural(unrecorded.Rows, "row"), whose, unrecorded.Run), "--adopt takes them into this ledger, so that they must stay")
+	}
+	return nil
+}
+
+func areRows(n int64) string {
+	if n == 1 {
+		return "1 is"
+	}
+	return report.Number(n) + " are"
+}
+
+// writeRows adds rows and reads them back through the other connection.
+func (c *Checker) writeRows(ctx context.Context, conn *pgx.Conn, way *way, evidence *server.Evidence, audit *rows.Audit) error {
+	switch {
+	case c.Rows == 0 && c.State().Required() == 0:
+		c.add(report.Rows, "new rows", report.Unknown, "none asked for, and none were ever acknowledged: nothing is proven", "leave out --rows 0")
+		return nil
+	case c.Rows == 0:
+		return nil
+	case c.Sink.Report.Has(report.Violated):
+		c.add(report.Rows, "new rows", report.Skipped, "none written: a violation was found, and the evidence is left as it is", "")
+		return nil
+	case evidence.InRecovery:
+		c.add(report.Rows, "new rows", report.Unknown, "none written: the server is a standby", "connect to the primary")
+		return nil
+	}
+	c.Sink.Progress.Say("writing %s", report.Plural(c.Rows, "row"))
+	session, err := way.session(ctx)
+	if err != nil {
+		c.broken(ctx, report.Rows, "new rows", err)
+		return nil
+	}
+	defer session.Close()
+	if err := rows.Create(ctx, session.Exec); err != nil {
+		c.broken(ctx, report.Rows, "new rows", err)
+		return nil
+	}
+	writer, err := rows.NewWriter(c.Ledger, audit.Used)
+	if err != nil {
+		return err
+	}
+	writer.Use(session)
+	written, err := writer.Add(ctx, c.Rows)
+	switch written.Outcome {
+	case commit.Acknowledged, commit.AcknowledgedLocally:
+	case commit.Failed:
+		c.add(report.Rows, "new rows", report.Unknown, fmt.Sprintf("not written: %v", err), "the server refuses writes")
+		c.cutShort(ctx)
+		return nil
+	default:
+		c.broken(ctx, report.Rows, "new rows", fmt.Errorf("it is not known whether they were committed: %w", err))
+		return nil
+	}
+	run := writer.Run()
+	intact, err := rows.ReadBack(ctx, conn, run, written.First, written.Rows)
+	if err != nil {
+		c.broken(ctx, report.Rows, "new rows", err)
+		return nil
+	}
+	if !intact {
+		c.add(report.Rows, "new rows", report.Violated, fmt.Sprintf("%s of run %d from row %d on were acknowledged, and a new read does not return them unaltered",
+			report.Plural(written.Rows, "row"), run.ID, written.First), "")
+		return nil
+	}
+	c.Sink.Report.Rows.Added, c.Sink.Report.Rows.Now = written.Rows, audit.Rows+written.Rows
+	detail := fmt.Sprintf("%s acknowledged in %s, read back unaltered", report.Plural(written.Rows, "row"), report.Duration(written.Took.Round(time.Millisecond/10)))
+	if written.Outcome == commit.AcknowledgedLocally {
+		c.add(report.Rows, "new rows", report.Warning, detail+"; on this server only: the wait for the synchronous standby was given up", "")
+		return nil
+	}
+	c.add(report.Rows, "new rows", report.Passed, detail, "")
+	return nil
+}
+
+// keepSighting enters what was seen, to be compared with the next time. After a violation the
+// old sighting stays: what is wrong now must still be wrong then.
+func (c *Checker) keepSighting(ctx context.Context, conn *pgx.Conn) error {
+	if c.Sink.Report.Has(report.Violated) {
+		return nil
+	}
+	// The newer the recorded position, the smaller the gap in which an older copy goes unnoticed.
+	if evidence, err := server.Observe(ctx, conn); err == nil {
+		c.see(evidence)
+	}
+	return c.Ledger.Saw(c.sighting)
+}

@@ -1,0 +1,66 @@
+package cluster
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// The start of a server is at the start of its container's log.
+const startOfLog = 1 << 20
+
+// Shutdown is how a server went down before it came up.
+type Shutdown int
+
+const (
+	// ShutdownUnseen: the log does not tell.
+	ShutdownUnseen Shutdown = iota
+	// ShutdownClean: it wrote its shutdown checkpoint.
+	ShutdownClean
+	// ShutdownCrash: it recovered from the write-ahead log.
+	ShutdownCrash
+)
+
+// LastShutdown reads from the log of a pod's container how the server had gone down before the
+// start that the container runs, and returns the line that says so.
+func (c *Cluster) LastShutdown(ctx context.Context, pod *corev1.Pod) (Shutdown, string, error) {
+	limit := int64(startOfLog)
+	stream, err := c.Core.Pods(pod.Namespace).GetLogs(pod.Name, &corev1.PodLogOptions{
+		Container: serverContainer(pod), LimitBytes: &limit,
+	}).Stream(ctx)
+	if err != nil {
+		return ShutdownUnseen, "", fmt.Errorf("log of pod %s: %w", pod.Name, err)
+	}
+	defer stream.Close()
+	lines := bufio.NewScanner(stream)
+	lines.Buffer(nil, startOfLog)
+	shutdown, said := ShutdownUnseen, ""
+	for lines.Scan() {
+		line := lines.Text()
+		switch {
+		// An entrypoint may start the server more than once; the last start counts.
+		case strings.Contains(line, "database system was shut down"):
+			shutdown, said = ShutdownClean, line
+		case strings.Contains(line, "database system was not properly shut down"),
+			strings.Contains(line, "database system was interrupted"):
+			shutdown, said = ShutdownCrash, line
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return ShutdownUnseen, "", fmt.Errorf("log of pod %s: %w", pod.Name, err)
+	}
+	return shutdown, said, nil
+}
+
+// serverContainer is the container that runs the server: the one named so, or the first.
+func serverContainer(pod *corev1.Pod) string {
+	for _, container := range pod.Spec.Containers {
+		if container.Name == "postgres" || container.Name == "postgresql" {
+			return container.Name
+		}
+	}
+	return pod.Spec.Containers[0].Name
+}

@@ -1,0 +1,124 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"stateful-postgres/verify/internal/check"
+	"stateful-postgres/verify/internal/ledger"
+	"stateful-postgres/verify/internal/report"
+	"stateful-postgres/verify/internal/stack"
+)
+
+// checkSettings are the flags of check.
+type checkSettings struct {
+	settings
+	rows  int64
+	hold  time.Duration
+	adopt bool
+}
+
+func newCheck(streams Streams, exitCode *int) *cobra.Command {
+	s := &checkSettings{settings: settings{streams: streams}}
+	command := &cobra.Command{
+		Use:   "check",
+		Short: "Look at the stack as it is now, and prove what can be proven",
+		Example: `  verify                                   the selected stack
+  verify --stack prod --timeout 10m
+  verify --namespace shop --context prod   a database somebody else deployed
+  verify --dsn postgres://app@db.example.org/app
+  verify -o json | jq .verdict`,
+		Args: noArguments,
+		RunE: func(command *cobra.Command, _ []string) error {
+			code, err := s.run(command.Context())
+			*exitCode = code
+			return err
+		},
+	}
+	s.register(command)
+	flags := command.Flags()
+	flags.Int64Var(&s.rows, "rows", check.DefaultRows, "how many new rows to write; 0 only reads")
+	flags.DurationVar(&s.hold, "hold", check.DefaultHold, "at 0 replicas: how long nothing may answer")
+	flags.BoolVar(&s.adopt, "adopt", false, "take rows that no ledger knows into this one")
+	return command
+}
+
+func (s *checkSettings) run(ctx context.Context) (int, error) {
+	if err := s.validate(); err != nil {
+		return 0, err
+	}
+	if s.rows < 0 {
+		return 0, usageError{fmt.Sprintf("--rows %d: expected 0 or more", s.rows)}
+	}
+	if s.hold < 0 {
+		return 0, usageError{fmt.Sprintf("--hold %s: expected 0 or more", s.hold)}
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	sink := s.sink("check")
+	defer sink.Progress.Stop()
+
+	found, entries, err := s.open(ctx, sink)
+	if err != nil {
+		return s.cannotStart(ctx, sink, err)
+	}
+	checker := &check.Checker{Subject: found.Subject, Ledger: entries, Sink: sink, Rows: s.rows, Hold: s.hold, Adopt: s.adopt}
+	err = checker.Run(ctx)
+	finished := sink.Finish(checker.Summarize)
+	result := sink.Report
+	entered := entries.Finish(ledger.Result{At: time.Now().UTC(), Command: result.Command, Verdict: string(result.Verdict), Summary: result.Summary})
+	return result.ExitCode, errors.Join(err, finished, entered, entries.Close())
+}
+
+// open finds out what the command is about and opens its ledger.
+func (s *settings) open(ctx context.Context, sink *report.Sink) (*subject, *ledger.Ledger, error) {
+	sink.Progress.Say("reading the stack")
+	found, err := s.find(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	waiting := func(holder string) { sink.Progress.Say("waiting: %s holds the ledger", holder) }
+	if s.newLedger {
+		aside, err := ledger.SetAside(ctx, found.ledger, waiting)
+		if err != nil {
+			return nil, nil, err
+		}
+		if aside != "" {
+			fmt.Fprintf(s.streams.Err, "the old ledger is kept as %s\n", aside)
+		}
+	}
+	entries, err := ledger.Open(ctx, found.ledger, waiting)
+	if err != nil {
+		return nil, nil, err
+	}
+	return found, entries, nil
+}
+
+// cannotStart reports a command that came to nothing before the first check.
+func (s *settings) cannotStart(ctx context.Context, sink *report.Sink, err error) (int, error) {
+	var usage usageError
+	var unread *stack.Error
+	hint := ""
+	switch {
+	case errors.As(err, &usage):
+		return 0, err
+	case errors.As(err, &unread) && unread.Usage:
+		return 0, usageError{unread.Problem + ": " + unread.Hint}
+	case errors.As(err, &unread):
+		hint = unread.Hint
+	}
+	if ctx.Err() != nil {
+		if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
+			sink.Report.Cut(report.ExitDeadline)
+		} else {
+			sink.Report.Cut(report.ExitInterrupted)
+		}
+	}
+	sink.Add(report.Check{Section: "Stack", Name: "start", Status: report.Unknown, Detail: err.Error(), Hint: hint})
+	finished := sink.Finish(func(*report.Report) string { return "nothing was looked at" })
+	return sink.Report.ExitCode, finished
+}

@@ -1,0 +1,169 @@
+package command
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"stateful-postgres/verify/internal/check"
+	"stateful-postgres/verify/internal/cluster"
+	"stateful-postgres/verify/internal/report"
+	"stateful-postgres/verify/internal/server"
+	"stateful-postgres/verify/internal/stack"
+)
+
+// subject is what a command is about, and where its ledger lies.
+type subject struct {
+	check.Subject
+	ledger string
+	// project is the Pulumi project's folder; empty without Pulumi.
+	project string
+	// stack is the name of the Pulumi stack; empty without Pulumi.
+	stack string
+}
+
+// find says what the command is about: a server given by its address, a namespace, or a stack.
+func (s *settings) find(ctx context.Context) (*subject, error) {
+	switch {
+	case s.dsn != "":
+		return s.findByDSN(s.dsn)
+	case s.namespace != "":
+		return s.findByNamespace(ctx)
+	}
+	directory, err := os.Getwd()
+	if err != nil {
+		return nil, err
+	}
+	project, err := stack.FindProject(directory)
+	if err != nil {
+		if os.Getenv("PGHOST") != "" || os.Getenv("PGSERVICE") != "" {
+			return s.findByDSN("")
+		}
+		return nil, err
+	}
+	return s.findByStack(ctx, project)
+}
+
+func (s *settings) findByDSN(dsn string) (*subject, error) {
+	config, err := server.ConfigFromDSN(dsn)
+	if err != nil {
+		return nil, usageError{fmt.Sprintf("--dsn: %v", err)}
+	}
+	if config.Password != "" && strings.Contains(dsn, config.Password) {
+		return nil, usageError{"--dsn holds a password, which every user of this machine can see in the process list: put it into PGPASSWORD or ~/.pgpass"}
+	}
+	address := config.Host
+	if !strings.HasPrefix(config.Host, "/") {
+		address = net.JoinHostPort(config.Host, strconv.Itoa(int(config.Port)))
+	}
+	found := &subject{Subject: check.Subject{
+		Config: func([]string) (*pgx.ConnConfig, error) { return config, nil },
+		Target: report.Target{Database: config.Database, Address: address},
+	}}
+	found.ledger, err = s.ledgerOutside("server", address, config.Database)
+	return found, err
+}
+
+func (s *settings) findByNamespace(ctx context.Context) (*subject, error) {
+	kubernetes, err := cluster.Connect("", s.context)
+	if err != nil {
+		return nil, err
+	}
+	discovered, err := kubernetes.Discover(ctx, s.namespace, s.statefulSet)
+	if err != nil {
+		return nil, err
+	}
+	password := discovered.Password
+	if given := os.Getenv("PGPASSWORD"); given != "" {
+		password = given
+	}
+	found := &subject{Subject: check.Subject{
+		Cluster: kubernetes,
+		Objects: discovered.Objects,
+		Via:     s.via,
+		Port:    discovered.Port,
+		Config:  configWith(discovered.Database, discovered.User, password),
+		Target:  report.Target{Namespace: s.namespace, StatefulSet: discovered.Objects.StatefulSet, Database: discovered.Database},
+	}}
+	found.ledger, err = s.ledgerOutside("cluster", kubernetes.Config.Host, s.namespace, discovered.Objects.StatefulSet)
+	return found, err
+}
+
+func (s *settings) findByStack(ctx context.Context, project string) (*subject, error) {
+	deployed, err := stack.Read(ctx, project, s.stack)
+	if err != nil {
+		return nil, err
+	}
+	outputs := deployed.Outputs
+	inContext := outputs.Context
+	if s.context != "" {
+		inContext = s.context
+	}
+	kubernetes, err := cluster.Connect(outputs.Kubeconfig, inContext)
+	if err != nil {
+		return nil, err
+	}
+	found := &subject{
+		Subject: check.Subject{
+			Cluster: kubernetes,
+			Objects: cluster.Objects{
+				Namespace: outputs.Namespace, StatefulSet: outputs.StatefulSet,
+				Service: outputs.Service, Headless: outputs.HeadlessService, Claim: outputs.Claim,
+			},
+			Desired: &outputs.Replicas,
+			Via:     s.via,
+			Port:    outputs.Port,
+			Config:  configWith(outputs.Database, outputs.User, outputs.Password),
+			Target: report.Target{
+				Stack: deployed.Name, Namespace: outputs.Namespace, StatefulSet: outputs.StatefulSet,
+				Replicas: &outputs.Replicas, Database: outputs.Database,
+			},
+		},
+		ledger:  filepath.Join(project, ".local", "verify", fileName(deployed.Name), "ledger"),
+		project: project,
+		stack:   deployed.Name,
+	}
+	if s.ledger != "" {
+		found.ledger = s.ledger
+	}
+	return found, nil
+}
+
+func configWith(database, user, password string) func([]string) (*pgx.ConnConfig, error) {
+	return func(addresses []string) (*pgx.ConnConfig, error) {
+		return server.Config(addresses, database, user, password)
+	}
+}
+
+// ledgerOutside is the place of a ledger that belongs to no project.
+func (s *settings) ledgerOutside(identity ...string) (string, error) {
+	if s.ledger != "" {
+		return s.ledger, nil
+	}
+	state := os.Getenv("XDG_STATE_HOME")
+	if state == "" {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return "", usageError{fmt.Sprintf("no place for the ledger (%v): set --ledger", err)}
+		}
+		state = filepath.Join(home, ".local", "state")
+	}
+	return filepath.Join(state, "stateful-postgres", "verify", fileName(strings.Join(identity, "_")), "ledger"), nil
+}
+
+// fileName keeps what is harmless in the name of a folder.
+func fileName(text string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '-', r == '.':
+			return r
+		}
+		return '_'
+	}, text)
+}

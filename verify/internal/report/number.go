@@ -1,0 +1,45 @@
+package report
+
+import (
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Number writes a count with its thousands apart.
+func Number(n int64) string {
+	digits := strconv.FormatInt(n, 10)
+	sign := ""
+	if strings.HasPrefix(digits, "-") {
+		sign, digits = "-", digits[1:]
+	}
+	for i := len(digits) - 3; i > 0; i -= 3 {
+		digits = digits[:i] + "," + digits[i:]
+	}
+	return sign + digits
+}
+
+// Plural writes a count of things.
+func Plural(n int64, singular string) string {
+	if n == 1 {
+		return "1 " + singular
+	}
+	return Number(n) + " " + singular + "s"
+}
+
+// Duration writes a duration as a person would say it.
+func Duration(d time.Duration) string {
+	switch {
+	case d < time.Second:
+		return d.Round(time.Millisecond).String()
+	case d < time.Minute:
+		return strconv.FormatFloat(d.Seconds(), 'f', 1, 64) + "s"
+	case d < 48*time.Hour:
+		return strings.TrimSuffix(d.Round(time.Second).String(), "0s")
+	default:
+		return strconv.Itoa(int(d.Hours()/24)) + " days"
+	}
+}
+
+// Time writes a moment in the reader's time zone.
+func Time(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05") }

@@ -1,0 +1,186 @@
+// Package report holds the result of a verification and prints it: as a table for people, as
+// JSON and as JUnit XML for machines.
+package report
+
+import (
+	"time"
+)
+
+// Status is the result of one check.
+type Status string
+
+// The statuses, from best to worst for the verdict.
+const (
+	// Passed: seen, and as it should be.
+	Passed Status = "passed"
+	// Skipped: not looked at; the detail says why.
+	Skipped Status = "skipped"
+	// Warning: seen, worth knowing, and no harm to the verdict.
+	Warning Status = "warning"
+	// Unknown: could not be seen or decided.
+	Unknown Status = "unknown"
+	// Violated: seen, and not as it should be.
+	Violated Status = "violated"
+)
+
+// Verdict is the result of all checks.
+type Verdict string
+
+// The verdicts.
+const (
+	Proven       Verdict = "proven"
+	NotProven    Verdict = "could_not_tell"
+	NotKept      Verdict = "violated"
+	schemaNumber         = 1
+)
+
+// The exit codes of the program.
+const (
+	ExitProven      = 0
+	ExitViolated    = 1
+	ExitUnknown     = 2
+	ExitUsage       = 64
+	ExitDeadline    = 124
+	ExitInterrupted = 130
+)
+
+// The sections of a report, in their order.
+const (
+	Kubernetes = "Kubernetes"
+	Server     = "Server"
+	Rows       = "Rows"
+	Cycle      = "Cycle"
+)
+
+// Row is a row that is named because something is wrong with it.
+type Row struct {
+	// Finding is lost, altered, duplicated, phantom, torn, unindexed or dangling.
+	Finding string `json:"finding"`
+	Run     int64  `json:"run"`
+	Seq     int64  `json:"seq"`
+	// Recorded is the status in the ledger; empty when the ledger never knew the row.
+	Recorded string `json:"recorded,omitempty"`
+	// RecordedAt is when that status was entered.
+	RecordedAt time.Time `json:"recorded_at,omitzero"`
+	Expected   string    `json:"expected,omitempty"`
+	Found      string    `json:"found,omitempty"`
+}
+
+// Check is one thing that was looked at.
+type Check struct {
+	Section string `json:"section"`
+	Name    string `json:"name"`
+	Status  Status `json:"status"`
+	// Detail is what was seen.
+	Detail string `json:"detail"`
+	// Hint is what to do about it.
+	Hint       string `json:"hint,omitempty"`
+	Rows       []Row  `json:"rows,omitempty"`
+	DurationMS int64  `json:"duration_ms"`
+}
+
+// Counts are the numbers of rows.
+type Counts struct {
+	// Before is the number of rows in the table before anything was written, Now afterwards.
+	Before int64 `json:"before"`
+	Added  int64 `json:"added"`
+	Now    int64 `json:"now"`
+	// Required is how many rows had to be there, Intact how many of them were.
+	Required int64 `json:"required"`
+	Intact   int64 `json:"intact"`
+	// The numbers of rows that were wrong, of each kind.
+	Lost       int64 `json:"lost"`
+	Altered    int64 `json:"altered"`
+	Duplicated int64 `json:"duplicated"`
+	Phantom    int64 `json:"phantom"`
+	Torn       int64 `json:"torn"`
+	Unindexed  int64 `json:"unindexed"`
+	Dangling   int64 `json:"dangling"`
+	// Undecided rows are those whose commit had no known outcome and that were never seen.
+	Undecided int64 `json:"undecided"`
+	// Unrecorded rows are in the table and in no run that the ledger knows.
+	Unrecorded int64 `json:"unrecorded"`
+}
+
+// Target is what was verified.
+type Target struct {
+	Stack       string `json:"stack,omitempty"`
+	Namespace   string `json:"namespace,omitempty"`
+	StatefulSet string `json:"stateful_set,omitempty"`
+	Replicas    *int   `json:"replicas,omitempty"`
+	Database    string `json:"database,omitempty"`
+	// Via is how the server was reached: nodeport, loadbalancer, port-forward or dsn.
+	Via     string `json:"via,omitempty"`
+	Address string `json:"address,omitempty"`
+}
+
+// Report is everything that a command found.
+type Report struct {
+	SchemaVersion int       `json:"schema_version"`
+	Command       string    `json:"command"`
+	StartedAt     time.Time `json:"started_at"`
+	DurationMS    int64     `json:"duration_ms"`
+	Target        Target    `json:"target"`
+	Ledger        string    `json:"ledger,omitempty"`
+	Checks        []Check   `json:"checks"`
+	// Rows is nil when the rows were not looked at.
+	Rows *Counts `json:"rows,omitempty"`
+	// Cycle is nil for commands other than cycle.
+	Cycle    *Timings `json:"cycle,omitempty"`
+	Verdict  Verdict  `json:"verdict"`
+	Summary  string   `json:"summary"`
+	ExitCode int      `json:"exit_code"`
+
+	started time.Time
+	// cut is the exit code when the command was ended from outside.
+	cut int
+}
+
+// Timings are the phases of a cycle.
+type Timings struct {
+	Phases []Phase `json:"phases"`
+	// UnavailableMS is the longest time during which no write was acknowledged, for each round.
+	UnavailableMS []int64 `json:"unavailable_ms"`
+}
+
+// Phase is one step of a cycle.
+type Phase struct {
+	Round      int    `json:"round"`
+	Name       string `json:"name"`
+	DurationMS int64  `json:"duration_ms"`
+}
+
+// New starts a report.
+func New(command string) *Report {
+	now := time.Now()
+	return &Report{SchemaVersion: schemaNumber, Command: command, StartedAt: now.UTC().Truncate(time.Millisecond), Checks: []Check{}, started: now}
+}
+
+// Cut notes that the command was ended before it was done: ExitDeadline or ExitInterrupted. A
+// violation that was seen until then stays one.
+func (r *Report) Cut(exitCode int) { r.cut = exitCode }
+
+// Has says whether a check of a status was made.
+func (r *Report) Has(status Status) bool {
+	for _, check := range r.Checks {
+		if check.Status == status {
+			return true
+		}
+	}
+	return false
+}
+
+// Conclude sets verdict, exit code and duration from the checks.
+func (r *Report) Conclude() {
+	r.DurationMS = time.Since(r.started).Milliseconds()
+	switch {
+	case r.Has(Violated):
+		r.Verdict, r.ExitCode = NotKept, ExitViolated
+	case r.cut != 0:
+		r.Verdict, r.ExitCode = NotProven, r.cut
+	case r.Has(Unknown), !r.Has(Passed):
+		r.Verdict, r.ExitCode = NotProven, ExitUnknown
+	default:
+		r.Verdict, r.ExitCode = Proven, ExitProven
+	}
+}

@@ -1,0 +1,165 @@
+// Package server reaches a PostgreSQL server, waits for one that is starting, and reads the
+// evidence that it shows about itself.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+const (
+	// attemptDeadline bounds one attempt to connect: an address that swallows packets must not
+	// use up the whole wait.
+	attemptDeadline = 5 * time.Second
+	firstPause      = 50 * time.Millisecond
+	longestPause    = time.Second
+)
+
+// Refusal is a server that answered, and that waiting will not change.
+type Refusal struct {
+	// Code is the SQLSTATE of the answer; empty when the refusal is not the server's word.
+	Code    string
+	Problem string
+	Hint    string
+}
+
+func (r *Refusal) Error() string { return r.Problem }
+
+// NoSuchDatabase says whether the server knows no database of that name.
+func (r *Refusal) NoSuchDatabase() bool { return r.Code == "3D000" }
+
+// Unreachable is a server that did not answer as long as it was waited for.
+type Unreachable struct {
+	Attempts int
+	// Last is what the last attempt met.
+	Last string
+	// Cause is why waiting ended.
+	Cause error
+}
+
+func (u *Unreachable) Error() string {
+	return fmt.Sprintf("no answer after %d attempts, at last: %s", u.Attempts, u.Last)
+}
+
+func (u *Unreachable) Unwrap() error { return u.Cause }
+
+// Wait connects, and keeps trying while the server is starting, stopping or not to be reached,
+// until ctx ends. waiting is called after each attempt with what it met.
+func Wait[C any](ctx context.Context, connect func(context.Context) (C, error), waiting func(met string)) (C, error) {
+	var none C
+	pause := firstPause
+	for attempts := 1; ; attempts++ {
+		attempt, cancel := context.WithTimeout(ctx, attemptDeadline)
+		conn, err := connect(attempt)
+		cancel()
+		if err == nil {
+			return conn, nil
+		}
+		met, refusal := judge(err)
+		if refusal != nil {
+			return none, refusal
+		}
+		if ctx.Err() == nil {
+			waiting(met)
+		}
+		select {
+		case <-ctx.Done():
+			return none, &Unreachable{Attempts: attempts, Last: met, Cause: context.Cause(ctx)}
+		case <-time.After(pause):
+		}
+		pause = min(pause*2, longestPause)
+	}
+}
+
+// Connect opens a connection for reading.
+func Connect(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {
+	return pgx.ConnectConfig(ctx, config)
+}
+
+// judge says what a failed attempt met, and whether trying again is of no use.
+func judge(err error) (string, *Refusal) {
+	var serverError *pgconn.PgError
+	if errors.As(err, &serverError) {
+		answer := fmt.Sprintf("the server answered: %s (SQLSTATE %s)", serverError.Message, serverError.Code)
+		switch {
+		case strings.HasPrefix(serverError.Code, "57"), strings.HasPrefix(serverError.Code, "53"):
+			// Starting up, shutting down, in recovery, or out of connections or memory.
+			return answer, nil
+		case strings.HasPrefix(serverError.Code, "28"):
+			return "", &Refusal{Code: serverError.Code, Problem: answer, Hint: "the server is up; check user and password: " +
+				"does the database still have the password that the stack's secret holds?"}
+		case serverError.Code == "3D000":
+			return "", &Refusal{Code: serverError.Code, Problem: answer, Hint: "the server is up, the database is not there: was it dropped or renamed?"}
+		default:
+			return "", &Refusal{Code: serverError.Code, Problem: answer}
+		}
+	}
+	if strings.Contains(err.Error(), "server refused TLS connection") || strings.Contains(err.Error(), "tls: failed to verify") {
+		return "", &Refusal{Problem: lastLine(err), Hint: "the server is up; see sslmode in --dsn, or PGSSLMODE"}
+	}
+	var network *net.OpError
+	if errors.As(err, &network) && network.Addr != nil {
+		cause := network.Err
+		var number syscall.Errno
+		if errors.As(network.Err, &number) {
+			cause = number
+		}
+		return fmt.Sprintf("%s: %s", network.Addr, cause), nil
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Sprintf("no answer within %s", attemptDeadline), nil
+	}
+	return lastLine(err), nil
+}
+
+func lastLine(err error) string {
+	lines := strings.Split(strings.TrimSpace(err.Error()), "\n")
+	return strings.TrimSpace(lines[len(lines)-1])
+}
+
+// Config describes how to connect with explicit settings. Further settings, such as the TLS
+// mode, are taken from the PG* environment variables as every client does.
+func Config(addresses []string, database, user, password string) (*pgx.ConnConfig, error) {
+	var hosts, ports []string
+	for _, address := range addresses {
+		host, port, err := net.SplitHostPort(address)
+		if err != nil {
+			return nil, fmt.Errorf("address %q: %w", address, err)
+		}
+		hosts, ports = append(hosts, host), append(ports, port)
+	}
+	config, err := pgx.ParseConfig(fmt.Sprintf("host=%s port=%s dbname=%s user=%s password=%s",
+		quote(strings.Join(hosts, ",")), quote(strings.Join(ports, ",")), quote(database), quote(user), quote(password)))
+	if err != nil {
+		return nil, err
+	}
+	return prepare(config), nil
+}
+
+// ConfigFromDSN describes how to connect with a connection string and the PG* variables.
+func ConfigFromDSN(dsn string) (*pgx.ConnConfig, error) {
+	config, err := pgx.ParseConfig(dsn)
+	if err != nil {
+		return nil, err
+	}
+	return prepare(config), nil
+}
+
+func prepare(config *pgx.ConnConfig) *pgx.ConnConfig {
+	// One round trip a query: nothing is run often enough to be worth preparing.
+	config.DefaultQueryExecMode = pgx.QueryExecModeExec
+	config.RuntimeParams["application_name"] = "verify"
+	return config
+}
+
+func quote(value string) string {
+	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(value) + "'"
+}
