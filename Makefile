@@ -9,7 +9,7 @@ CONTEXT ?=
 # Nodes of the local cluster; empty: as last time, or one.
 NODES ?=
 
-STATICCHECK := honnef.co/go/tools/cmd/staticcheck@2026.1
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .PHONY: help
 help: ## Show this list
