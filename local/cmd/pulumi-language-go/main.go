@@ -44,7 +44,7 @@ func run(args []string) error {
 	host := filepath.Join(filepath.Dir(exe), "..", "lib", "pulumi-language-go")
 	argv := append(append([]string{host}, flags...), args...)
 	if err := syscall.Exec(host, argv, os.Environ()); err != nil {
-		return fmt.Errorf("starting %s: %w; build it with `make toolchain`", host, err)
+		return fmt.Errorf("starting %s: %w; build it with `make setup`", host, err)
 	}
 	return nil
 }

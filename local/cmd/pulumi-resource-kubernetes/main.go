@@ -37,10 +37,10 @@ func descriptions() (schema, mapping []byte, err error) {
 	}
 	dir := filepath.Dir(exe)
 	if schema, err = os.ReadFile(filepath.Join(dir, "schema.json")); err != nil {
-		return nil, nil, fmt.Errorf("the provider's schema is missing beside the plugin: %w; run `make toolchain`", err)
+		return nil, nil, fmt.Errorf("the provider's schema is missing beside the plugin: %w; run `make setup`", err)
 	}
 	if mapping, err = os.ReadFile(filepath.Join(dir, "terraform-mapping.json")); err != nil {
-		return nil, nil, fmt.Errorf("the provider's mapping is missing beside the plugin: %w; run `make toolchain`", err)
+		return nil, nil, fmt.Errorf("the provider's mapping is missing beside the plugin: %w; run `make setup`", err)
 	}
 	return schema, mapping, nil
 }

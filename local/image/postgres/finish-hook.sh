@@ -23,7 +23,7 @@ chown 999:999 "$root/var/lib/postgresql"
 # Debian's management of several clusters, and the Perl that it is written in.
 # With them goes the private key that ssl-cert made.
 chroot "$root" sh -c 'dpkg --purge --force-depends \
-	postgresql-common postgresql-client-common ssl-cert libjson-perl locales libc-l10n \
+	postgresql-common postgresql-client-common ssl-cert libjson-perl \
 	$(dpkg-query --show --showformat="\${Package}\n" perl "perl-modules-*" "libperl5*")'
 rm -rf "$root/etc/ssl/private" "$root"/etc/ssl/certs/*snakeoil* "$root/etc/postgresql-common"
 find "$root/etc/ssl" -xtype l -delete
