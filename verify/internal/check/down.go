@@ -111,7 +111,7 @@ func (c *Checker) checkUnreachable(ctx context.Context, observed *cluster.Observ
 	}
 	c.Sink.Progress.Say("connecting for %s, to see that nothing answers", report.Duration(c.Hold))
 	attempts, met, reach := hold(ctx, doors.Addresses, c.Hold)
-	detail := fmt.Sprintf("%s %s over %s: %s", report.Plural(int64(attempts), "connection"), doors.Via+" "+strings.Join(doors.Addresses, ", "), report.Duration(c.Hold), met)
+	detail := fmt.Sprintf("%s to %s over %s: %s", report.Plural(int64(attempts), "connection"), doors.Via+" "+strings.Join(doors.Addresses, ", "), report.Duration(c.Hold), met)
 	switch {
 	case reach == server.Reached:
 		c.add(report.Server, "unreachable", report.Violated, detail, "a PostgreSQL server is up behind that address: which one?")

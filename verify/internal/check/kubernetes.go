@@ -43,6 +43,9 @@ func (c *Checker) checkCluster(ctx context.Context) error {
 	}
 	c.checkRunning(ctx, observed, desired)
 	c.checkClaim(observed, false)
+	if ctx.Err() != nil {
+		return nil
+	}
 	return c.checkServer(ctx, observed)
 }
 

@@ -244,6 +244,9 @@ func DescribePod(pod *corev1.Pod) string {
 	for _, status := range append(append([]corev1.ContainerStatus(nil), pod.Status.InitContainerStatuses...), pod.Status.ContainerStatuses...) {
 		if waiting := status.State.Waiting; waiting != nil && waiting.Reason != "PodInitializing" {
 			text := fmt.Sprintf("pod %s: container %s is waiting: %s", pod.Name, status.Name, waiting.Reason)
+			if ended := status.LastTerminationState.Terminated; ended != nil && waiting.Reason == "CrashLoopBackOff" {
+				return fmt.Sprintf("%s, it ended with exit code %d", text, ended.ExitCode)
+			}
 			if waiting.Message != "" {
 				text += ": " + waiting.Message
 			}

@@ -120,7 +120,12 @@ func judge(err error) (string, *Refusal) {
 	return lastLine(err), nil
 }
 
+// lastLine is the innermost thing that an attempt to connect met.
 func lastLine(err error) string {
+	var connect *pgconn.ConnectError
+	if errors.As(err, &connect) {
+		err = connect.Unwrap()
+	}
 	lines := strings.Split(strings.TrimSpace(err.Error()), "\n")
 	return strings.TrimSpace(lines[len(lines)-1])
 }
