@@ -1,0 +1,159 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"stateful-postgres/internal/stack"
+)
+
+// Exit codes of verify.
+const (
+	proven       = 0
+	violated     = 1
+	couldNotTell = 2
+)
+
+// pod is the StatefulSet's only one.
+const pod = "postgres-0"
+
+// pollInterval is between two looks at something that is waited for.
+const pollInterval = 200 * time.Millisecond
+
+// fixture is a stack of a test's own.
+type fixture struct {
+	*stack.Stack
+	t   *testing.T
+	ctx context.Context
+}
+
+// setup makes an empty stack that is removed with the test. What was in its
+// namespace is shown when the test failed.
+func setup(t *testing.T, subject string) *fixture {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(interrupted, testTimeout)
+	t.Cleanup(cancel)
+	s, err := workspace.NewStack(ctx, subject)
+	require.NoError(t, err)
+	f := &fixture{Stack: s, t: t, ctx: ctx}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), cleanTimeout)
+		defer cancel()
+		if t.Failed() {
+			for _, arguments := range [][]string{
+				{"get", "all,pvc,cm,secret", "--output=wide"},
+				{"describe", "pod"},
+				{"logs", pod, "--all-containers", "--tail=50"},
+				{"get", "events", "--sort-by=.lastTimestamp"},
+			} {
+				t.Log(s.Kubectl(ctx, arguments...))
+			}
+		}
+		if err := s.Remove(ctx); err != nil {
+			t.Errorf("removing stack %s: %v", s.Name, err)
+		}
+	})
+	return f
+}
+
+// ok requires that a command ended with 0, and returns what it printed.
+func (f *fixture) ok(result stack.Result) string {
+	f.t.Helper()
+	require.NoError(f.t, result.Err())
+	return result.Output
+}
+
+// up sets the number of servers and runs `pulumi up`.
+func (f *fixture) up(replicas int) string {
+	f.t.Helper()
+	f.ok(f.Set(f.ctx, "replicas", fmt.Sprint(replicas)))
+	return f.ok(f.Up(f.ctx))
+}
+
+// verify runs verify and requires its exit code.
+func (f *fixture) verify(code int, flags ...string) string {
+	f.t.Helper()
+	result := f.Check(f.ctx, flags...)
+	require.Equal(f.t, code, result.ExitCode, "%s", result)
+	return result.Output
+}
+
+// kubectl runs kubectl in the stack's namespace and returns its standard output.
+func (f *fixture) kubectl(arguments ...string) string {
+	f.t.Helper()
+	result := f.Kubectl(f.ctx, arguments...)
+	require.NoError(f.t, result.Err())
+	return strings.TrimSpace(result.Stdout)
+}
+
+// sql runs a statement inside the pod and returns its rows, columns separated
+// by a bar.
+func (f *fixture) sql(statement string) string {
+	f.t.Helper()
+	return f.kubectl("exec", pod, "--", "sh", "-c",
+		`exec psql --no-psqlrc --quiet --tuples-only --no-align --set=ON_ERROR_STOP=1 --username="$POSTGRES_USER" --dbname="$POSTGRES_DB" --command="$1"`,
+		"psql", statement)
+}
+
+// outputs are the stack's outputs.
+func (f *fixture) outputs() map[string]any {
+	f.t.Helper()
+	outputs, err := f.Outputs(f.ctx)
+	require.NoError(f.t, err)
+	return outputs
+}
+
+// eventually waits until look says that it is done; what it last saw is shown
+// when that does not happen.
+func (f *fixture) eventually(what string, timeout time.Duration, look func() (seen string, done bool)) {
+	f.t.Helper()
+	ctx, cancel := context.WithTimeout(f.ctx, timeout)
+	defer cancel()
+	for {
+		seen, done := look()
+		if done {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			require.Fail(f.t, fmt.Sprintf("waiting for %s: not within %s; last seen: %s", what, timeout, seen))
+		case <-time.After(pollInterval):
+		}
+	}
+}
+
+// object is what tells a Kubernetes object from one that was made anew, and
+// from itself after a change.
+type object struct {
+	UID             string
+	ResourceVersion string
+}
+
+// objects are the objects of the stack by kind and name. The resource version
+// is left out where the cluster itself changes an object now and then.
+func (f *fixture) objects() map[string]object {
+	f.t.Helper()
+	var list struct {
+		Items []struct {
+			Kind     string
+			Metadata struct{ Name, UID, ResourceVersion string }
+		}
+	}
+	text := f.kubectl("get", "configmap,secret,service,pvc,statefulset,pod", "--output=json")
+	require.NoError(f.t, json.Unmarshal([]byte(text), &list))
+	found := map[string]object{}
+	for _, item := range list.Items {
+		seen := object{UID: item.Metadata.UID, ResourceVersion: item.Metadata.ResourceVersion}
+		if item.Kind == "Pod" {
+			seen.ResourceVersion = ""
+		}
+		found[item.Kind+"/"+item.Metadata.Name] = seen
+	}
+	return found
+}

@@ -1,0 +1,143 @@
+package e2e
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestRowsSurviveScalingToZeroAndBack(t *testing.T) {
+	t.Parallel()
+	f := setup(t, "lab")
+	f.up(1)
+	f.verify(proven)
+	rows := f.sql("select count(*) from verify.rows")
+	require.NotEqual(t, "0", rows)
+	content := f.content()
+	volume := f.kubectl("get", "pvc", "postgredb-postgres-0", "--output=jsonpath={.metadata.uid} {.spec.volumeName}")
+
+	f.up(0)
+	require.Empty(t, f.kubectl("get", "pod", "--output=name"))
+	down := f.verify(proven)
+	require.Contains(t, down, "refused")
+	require.Equal(t, volume,
+		f.kubectl("get", "pvc", "postgredb-postgres-0", "--output=jsonpath={.metadata.uid} {.spec.volumeName}"))
+
+	f.up(1)
+	f.verify(proven)
+	require.Equal(t, volume,
+		f.kubectl("get", "pvc", "postgredb-postgres-0", "--output=jsonpath={.metadata.uid} {.spec.volumeName}"))
+	require.Subset(t, f.content(), content, "the rows of the first check")
+	require.NotEqual(t, rows, f.sql("select count(*) from verify.rows"), "rows of the second check")
+}
+
+// content is the rows that verify wrote.
+func (f *fixture) content() []string {
+	f.t.Helper()
+	return strings.Split(f.sql("select run, seq, payload from verify.rows order by run, seq"), "\n")
+}
+
+func TestOutputsAreEnoughToConnect(t *testing.T) {
+	t.Parallel()
+	f := setup(t, "outputs")
+	f.up(1)
+	outputs := f.outputs()
+	for name, value := range map[string]any{
+		"namespace": f.Namespace, "statefulSet": "postgres", "service": "postgres",
+		"headlessService": "postgres-headless", "claim": "postgredb-postgres-0",
+		"configMap": "postgres-config", "secret": "postgres-credentials",
+		"database": "codewizard", "user": "codewizard",
+		"replicas": 1.0, "serviceType": "NodePort", "port": 5432.0,
+		"context": "", "kubeconfig": "",
+	} {
+		require.Equal(t, value, outputs[name], name)
+	}
+	require.NotEmpty(t, outputs["password"])
+	require.Equal(t, f.kubectl("get", "service", "postgres", "--output=jsonpath={.spec.ports[0].nodePort}"),
+		text(outputs["nodePort"]))
+	require.Len(t, outputs, 16)
+
+	for kind, name := range map[string]string{
+		"statefulset": "statefulSet", "service": "service", "pvc": "claim", "configmap": "configMap", "secret": "secret",
+	} {
+		f.kubectl("get", kind, outputs[name].(string))
+	}
+	f.kubectl("get", "service", outputs["headlessService"].(string))
+}
+
+func TestDNSNameOfThePodResolvesInsideTheCluster(t *testing.T) {
+	t.Parallel()
+	f := setup(t, "dns")
+	f.up(1)
+	address := f.kubectl("get", "pod", pod, "--output=jsonpath={.status.podIP}")
+	host := pod + ".postgres-headless." + f.Namespace + ".svc.cluster.local"
+	// The name is published with the pod's readiness, which DNS servers see a
+	// moment after the update has.
+	f.eventually(host+" to resolve to "+address, 30*time.Second, func() (string, bool) {
+		result := f.Kubectl(f.ctx, "exec", pod, "--", "getent", "hosts", host)
+		return result.String(), result.OK() && strings.HasPrefix(result.Stdout, address+" ")
+	})
+}
+
+func TestScaleToZeroShutsTheServerDownCleanly(t *testing.T) {
+	t.Parallel()
+	f := setup(t, "shutdown")
+	f.up(1)
+	f.verify(proven)
+
+	followed := make(chan string)
+	command := f.Command(f.ctx, "kubectl", "--namespace", f.Namespace, "logs", "--follow", pod)
+	var log strings.Builder
+	command.Stdout = &log
+	require.NoError(t, command.Start())
+	go func() {
+		_ = command.Wait()
+		followed <- log.String()
+	}()
+	f.up(0)
+	require.Contains(t, <-followed, "database system is shut down")
+
+	f.up(1)
+	started := f.kubectl("logs", pod)
+	require.Contains(t, started, "database system was shut down at")
+	require.NotContains(t, started, "not properly shut down")
+}
+
+func TestClusterIPServiceIsReachedThroughTheAPI(t *testing.T) {
+	t.Parallel()
+	f := setup(t, "clusterip")
+	f.ok(f.Set(f.ctx, "serviceType", "ClusterIP"))
+	f.up(1)
+	require.Equal(t, 0.0, f.outputs()["nodePort"])
+	f.verify(proven)
+	f.up(0)
+	f.verify(proven)
+	f.up(1)
+	f.verify(proven)
+}
+
+func TestNewPasswordReplacesTheOldOne(t *testing.T) {
+	t.Parallel()
+	f := setup(t, "rotate")
+	f.up(1)
+	f.verify(proven)
+	old := f.outputs()["password"].(string)
+
+	f.ok(f.SetSecret(f.ctx, "password", "another one: ' \" $x \\ ü"))
+	f.up(1)
+	require.Equal(t, "another one: ' \" $x \\ ü", f.outputs()["password"])
+	f.verify(proven)
+
+	login := func(password string) (string, bool) {
+		result := f.Kubectl(f.ctx, "exec", pod, "--", "env", "PGPASSWORD="+password,
+			"psql", "--no-psqlrc", "--host=127.0.0.1", "--username=codewizard", "--dbname=codewizard", "--command=select 1")
+		return result.String(), result.OK()
+	}
+	seen, in := login("another one: ' \" $x \\ ü")
+	require.True(t, in, seen)
+	seen, in = login(old)
+	require.False(t, in, "the old password still works")
+	require.Contains(t, seen, "password authentication failed")
+}

@@ -1,0 +1,147 @@
+package e2e
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestChangedRowsAreNamed(t *testing.T) {
+	t.Parallel()
+	f := setup(t, "changed")
+	f.up(1)
+	f.verify(proven)
+	f.verify(proven)
+
+	// One row of the first run, with the sequence number that it is named by.
+	const victim = "(select ctid from verify.rows order by run, seq offset 3 limit 1)"
+	for _, damage := range []struct{ name, does, undoes string }{
+		{
+			name:   "altered",
+			does:   "update verify.rows set payload = reverse(payload) where ctid = " + victim + " returning seq",
+			undoes: "update verify.rows set payload = reverse(payload) where ctid = " + victim,
+		},
+		{
+			name: "deleted",
+			does: "delete from verify.rows where ctid = " + victim + " returning seq",
+		},
+	} {
+		seq := f.sql(damage.does)
+		require.Regexp(t, `^\d+$`, seq)
+		found := f.verify(violated)
+		require.Regexp(t, `\b`+seq+`\b`, found, "the %s row is named", damage.name)
+		// What was found stays found.
+		f.verify(violated)
+		if damage.undoes == "" {
+			break
+		}
+		// An update moves a row to the end of the table, not of the order.
+		f.sql(damage.undoes)
+		f.verify(proven)
+	}
+}
+
+func TestEmptiedVolumeIsFound(t *testing.T) {
+	t.Parallel()
+	f := setup(t, "emptied")
+	f.up(1)
+	f.verify(proven)
+	f.up(0)
+	f.verify(proven)
+	f.onVolume("find /volume -mindepth 1 -delete")
+	f.up(1)
+	require.Equal(t, "", f.sql("select tablename from pg_tables where schemaname = 'verify'"), "a new database")
+	f.verify(violated)
+	f.verify(violated)
+}
+
+func TestExchangedClaimIsFound(t *testing.T) {
+	t.Parallel()
+	f := setup(t, "exchanged")
+	f.up(1)
+	f.verify(proven)
+	f.up(0)
+	f.verify(proven)
+	f.kubectl("delete", "pvc", "postgredb-postgres-0", "--wait")
+	require.Contains(t, f.verify(violated), "postgredb-postgres-0")
+
+	f.ok(f.Refresh(f.ctx))
+	f.up(1)
+	f.verify(violated)
+}
+
+// onVolume runs a shell command with the volume of a stopped server at /volume.
+func (f *fixture) onVolume(command string) {
+	f.t.Helper()
+	var set struct {
+		Spec struct {
+			Template struct {
+				Spec struct {
+					SecurityContext json.RawMessage
+					Containers      []struct {
+						Image           string
+						SecurityContext json.RawMessage
+					}
+				}
+			}
+		}
+	}
+	require.NoError(f.t, json.Unmarshal([]byte(f.kubectl("get", "statefulset", "postgres", "--output=json")), &set))
+	template := set.Spec.Template.Spec
+	manifest, err := json.Marshal(map[string]any{
+		"apiVersion": "v1", "kind": "Pod",
+		"metadata": map[string]any{"name": "intruder"},
+		"spec": map[string]any{
+			"restartPolicy":   "Never",
+			"securityContext": template.SecurityContext,
+			"containers": []any{map[string]any{
+				"name": "intruder", "image": template.Containers[0].Image,
+				"command":         []string{"sh", "-c", command},
+				"securityContext": template.Containers[0].SecurityContext,
+				"volumeMounts":    []any{map[string]any{"name": "volume", "mountPath": "/volume"}},
+			}},
+			"volumes": []any{map[string]any{
+				"name":                  "volume",
+				"persistentVolumeClaim": map[string]any{"claimName": "postgredb-postgres-0"},
+			}},
+		},
+	})
+	require.NoError(f.t, err)
+	create := f.Command(f.ctx, "kubectl", "--namespace", f.Namespace, "create", "--filename=-")
+	create.Stdin = strings.NewReader(string(manifest))
+	output, err := create.CombinedOutput()
+	require.NoError(f.t, err, "%s", output)
+	f.kubectl("wait", "pod/intruder", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=1m")
+	f.kubectl("delete", "pod", "intruder", "--wait")
+}
+
+func TestVerifyCannotTellWhenItCannotConnect(t *testing.T) {
+	t.Parallel()
+	f := setup(t, "unreachable")
+	f.up(1)
+	f.verify(proven)
+	host := f.kubectl("get", "node", `--output=jsonpath={.items[0].status.addresses[?(@.type=="InternalIP")].address}`)
+
+	cut := func() {
+		f.kubectl("patch", "service", "postgres", "--type=merge", `--patch={"spec":{"selector":{"app.kubernetes.io/instance":"nobody"}}}`)
+	}
+	for _, c := range []struct {
+		name  string
+		cut   func()
+		flags []string
+	}{
+		{name: "no server at the address", flags: []string{"--dsn", "postgres://codewizard:wrong@127.0.0.1:1/codewizard"}},
+		{name: "refused by the server", flags: []string{"--dsn",
+			"postgres://codewizard:wrong@" + host + ":" + text(f.outputs()["nodePort"]) + "/codewizard"}},
+		{name: "no such context", flags: []string{"--context", "nowhere"}},
+		{name: "Service leads nowhere", cut: cut},
+	} {
+		if c.cut != nil {
+			c.cut()
+		}
+		output := f.verify(couldNotTell, append(c.flags, "--timeout", "5s")...)
+		require.NotRegexp(t, `(?i)\b(lost|missing|violated)\b`, output, c.name)
+	}
+}

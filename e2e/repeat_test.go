@@ -1,0 +1,83 @@
+package e2e
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// text is a number of the outputs without a fraction.
+func text(number any) string { return fmt.Sprintf("%.0f", number) }
+
+func TestRepeatedUpAndRefreshChangeNothing(t *testing.T) {
+	t.Parallel()
+	f := setup(t, "repeat")
+	for _, replicas := range []int{1, 0, 1} {
+		f.up(replicas)
+		before := f.objects()
+		outputs := f.outputs()
+		f.ok(f.Preview(f.ctx, "--expect-no-changes"))
+		f.ok(f.Up(f.ctx, "--expect-no-changes"))
+		f.ok(f.Refresh(f.ctx, "--expect-no-changes"))
+		f.ok(f.Up(f.ctx, "--expect-no-changes"))
+		f.ok(f.Up(f.ctx, "--refresh", "--expect-no-changes"))
+		require.Equal(t, before, f.objects(), "at %d replicas", replicas)
+		require.Equal(t, outputs, f.outputs(), "at %d replicas", replicas)
+	}
+}
+
+func TestDestroyKeepsTheRowsForTheNextUp(t *testing.T) {
+	for _, replicas := range []int{1, 0} {
+		t.Run(fmt.Sprintf("at %d", replicas), func(t *testing.T) {
+			t.Parallel()
+			f := setup(t, "destroy")
+			f.up(1)
+			f.verify(proven)
+			content := f.content()
+			f.up(replicas)
+			claim := f.objects()["PersistentVolumeClaim/postgredb-postgres-0"]
+			require.NotEmpty(t, claim)
+
+			f.ok(f.Destroy(f.ctx))
+			left := f.objects()
+			require.Contains(t, left, "PersistentVolumeClaim/postgredb-postgres-0")
+			require.Contains(t, left, "Secret/postgres-credentials")
+			require.NotContains(t, left, "StatefulSet/postgres")
+			require.NotContains(t, left, "Service/postgres")
+
+			f.up(1)
+			f.verify(proven)
+			require.Equal(t, claim.UID, f.objects()["PersistentVolumeClaim/postgredb-postgres-0"].UID)
+			require.Subset(t, f.content(), content)
+		})
+	}
+}
+
+func TestDestroyWithDeleteDataLeavesNothing(t *testing.T) {
+	t.Parallel()
+	f := setup(t, "delete")
+	f.up(1)
+	f.verify(proven)
+	f.ok(f.Set(f.ctx, "deleteData", "true"))
+	f.ok(f.Up(f.ctx))
+	f.verify(proven)
+	f.ok(f.Destroy(f.ctx))
+	result := f.Kubectl(f.ctx, "get", "namespace", f.Namespace)
+	require.Contains(t, result.Output, "NotFound", "%s", result)
+}
+
+func TestUpTakesBackReplicasThatWereScaledByHand(t *testing.T) {
+	t.Parallel()
+	f := setup(t, "byhand")
+	f.up(1)
+	f.kubectl("scale", "statefulset/postgres", "--replicas=0")
+	f.kubectl("wait", "--for=delete", "pod/"+pod, "--timeout=2m")
+	f.ok(f.Up(f.ctx, "--refresh"))
+	f.verify(proven)
+	f.kubectl("scale", "statefulset/postgres", "--replicas=0")
+	f.up(0)
+	f.verify(proven)
+	f.up(1)
+	f.verify(proven)
+}

@@ -1,0 +1,129 @@
+package stack
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"strings"
+)
+
+// Stack is a Pulumi stack of its own.
+type Stack struct {
+	// Name is the stack's name.
+	Name string
+	// Namespace is the stack's setting of that name.
+	Namespace string
+	// Image is the stack's setting of that name.
+	Image string
+	// Folder holds the stack's settings and ledger.
+	Folder string
+
+	workspace *Workspace
+}
+
+// configFile holds the stack's settings, outside of the checkout's own files.
+func (s *Stack) configFile() string { return filepath.Join(s.Folder, "Pulumi.yaml") }
+
+// Ledger is the ledger of verify.
+func (s *Stack) Ledger() string { return filepath.Join(s.Folder, "ledger") }
+
+// StateFolder holds the state of this stack, and of its workspace's others.
+func (s *Stack) StateFolder() string { return s.workspace.stateFolder() }
+
+// Set is `pulumi config set`.
+func (s *Stack) Set(ctx context.Context, key, value string) Result {
+	return s.config(ctx, "set", "--plaintext", key, "--", value)
+}
+
+// SetSecret is `pulumi config set --secret`. The value goes through standard
+// input: a command line is for everybody to read.
+func (s *Stack) SetSecret(ctx context.Context, key, value string) Result {
+	command := s.Command(ctx, "pulumi", "config", "set", "--secret", key,
+		"--stack", s.Name, "--config-file", s.configFile())
+	command.Stdin = strings.NewReader(value)
+	return s.workspace.run(ctx, command)
+}
+
+// Unset is `pulumi config rm`.
+func (s *Stack) Unset(ctx context.Context, key string) Result {
+	return s.config(ctx, "rm", key)
+}
+
+func (s *Stack) config(ctx context.Context, verb string, arguments ...string) Result {
+	all := []string{"pulumi", "config", verb, "--stack", s.Name, "--config-file", s.configFile()}
+	return s.Run(ctx, append(all, arguments...)...)
+}
+
+// UpArguments are those of `pulumi up`, to be typed by a user who is sure.
+func (s *Stack) UpArguments(flags ...string) []string {
+	return s.operation("up", append([]string{"--yes"}, flags...))
+}
+
+// Up is `pulumi up`.
+func (s *Stack) Up(ctx context.Context, flags ...string) Result {
+	return s.Run(ctx, s.UpArguments(flags...)...)
+}
+
+// Preview is `pulumi preview`.
+func (s *Stack) Preview(ctx context.Context, flags ...string) Result {
+	return s.Run(ctx, s.operation("preview", flags)...)
+}
+
+// Refresh is `pulumi refresh`.
+func (s *Stack) Refresh(ctx context.Context, flags ...string) Result {
+	return s.Run(ctx, s.operation("refresh", append([]string{"--yes"}, flags...))...)
+}
+
+// Destroy is `pulumi destroy`.
+func (s *Stack) Destroy(ctx context.Context) Result {
+	return s.Run(ctx, s.operation("destroy", []string{"--yes"})...)
+}
+
+func (s *Stack) operation(verb string, flags []string) []string {
+	return append([]string{"pulumi", verb, "--stack", s.Name, "--config-file", s.configFile()}, flags...)
+}
+
+// Cancel is `pulumi cancel`.
+func (s *Stack) Cancel(ctx context.Context) Result {
+	return s.Run(ctx, "pulumi", "cancel", "--yes", "--stack", s.Name)
+}
+
+// Export is `pulumi stack export`: the state as it is stored.
+func (s *Stack) Export(ctx context.Context) Result {
+	return s.Run(ctx, "pulumi", "stack", "export", "--stack", s.Name)
+}
+
+// Outputs are the stack's outputs, secrets in plain text.
+func (s *Stack) Outputs(ctx context.Context) (map[string]any, error) {
+	result := s.Run(ctx, "pulumi", "stack", "output", "--json", "--show-secrets", "--stack", s.Name)
+	if !result.OK() {
+		return nil, result.Err()
+	}
+	var outputs map[string]any
+	if err := json.Unmarshal([]byte(result.Stdout), &outputs); err != nil {
+		return nil, fmt.Errorf("pulumi stack output: %w", err)
+	}
+	return outputs, nil
+}
+
+// Check is the verify command with its ledger in the stack's folder.
+func (s *Stack) Check(ctx context.Context, flags ...string) Result {
+	return s.Run(ctx, append([]string{s.workspace.Verify, "--stack", s.Name, "--ledger", s.Ledger()}, flags...)...)
+}
+
+// Kubectl runs kubectl in the stack's namespace.
+func (s *Stack) Kubectl(ctx context.Context, arguments ...string) Result {
+	return s.Run(ctx, append([]string{"kubectl", "--namespace", s.Namespace}, arguments...)...)
+}
+
+// Remove starts the deletion of the stack's namespace, and of everything else
+// that there is of the stack. Close waits for its end.
+func (s *Stack) Remove(ctx context.Context) error {
+	return s.workspace.removeStacks(ctx, []string{s.Name}, false)
+}
+
+// RemoveAndWait returns when nothing of the stack is left in the cluster.
+func (s *Stack) RemoveAndWait(ctx context.Context) error {
+	return s.workspace.removeStacks(ctx, []string{s.Name}, true)
+}

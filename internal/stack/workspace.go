@@ -1,0 +1,243 @@
+// Package stack drives Pulumi stacks through the command lines (pulumi,
+// kubectl, verify), as a user would, on whatever cluster the environment leads
+// to. Every stack has a namespace, a state and settings of its own, and all of
+// it is removed again, also what a killed process left.
+package stack
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const (
+	// removalTimeout is for namespaces to be gone. A server in one of them may
+	// use the whole of its grace period to stop.
+	removalTimeout = 4 * time.Minute
+
+	imageVariable = "STATEFUL_POSTGRES_IMAGE"
+	// defaultImage is the one of the local cluster.
+	defaultImage = "localhost/postgres:15"
+)
+
+// Workspace holds the stacks of one process in a folder below .local, which is
+// locked as long as the process lives.
+type Workspace struct {
+	// Root is the top of the checkout, where the Pulumi program is.
+	Root string
+	// Folder is where everything of this workspace is kept.
+	Folder string
+	// Verify is the built verify command.
+	Verify string
+
+	purpose string
+	lock    *os.File
+
+	mu     sync.Mutex
+	stacks map[string]*Stack
+}
+
+// Open makes a workspace and removes what earlier ones for the same purpose
+// left behind. The purpose begins the name of every stack and namespace.
+func Open(ctx context.Context, purpose string) (*Workspace, error) {
+	for _, program := range []string{"pulumi", "kubectl", "go"} {
+		if _, err := exec.LookPath(program); err != nil {
+			return nil, fmt.Errorf("%s is not on PATH: for the local cluster run `make cluster` and `. .local/env`, or install it", program)
+		}
+	}
+	root, err := findRoot()
+	if err != nil {
+		return nil, err
+	}
+	parent := filepath.Join(root, ".local", purpose)
+	if err := os.MkdirAll(parent, 0o700); err != nil {
+		return nil, err
+	}
+	w := &Workspace{Root: root, purpose: purpose, stacks: map[string]*Stack{}}
+	if err := w.removeLeftovers(ctx, parent); err != nil {
+		return nil, fmt.Errorf("removing what an earlier run left in %s: %w", parent, err)
+	}
+	if w.Folder, err = os.MkdirTemp(parent, "run-"); err != nil {
+		return nil, err
+	}
+	if w.lock, err = lock(w.Folder); err != nil {
+		return nil, err
+	}
+	for _, folder := range []string{w.stateFolder(), filepath.Join(w.Folder, "stacks")} {
+		if err := os.Mkdir(folder, 0o700); err != nil {
+			return nil, err
+		}
+	}
+	w.Verify = filepath.Join(w.Folder, "verify")
+	return w, nil
+}
+
+// Build builds the verify command, and the Pulumi program where the project
+// says, so that stacks that start together do not all link it.
+func (w *Workspace) Build(ctx context.Context) error {
+	for _, arguments := range [][]string{
+		{"go", "build", "-o", w.Verify, "./verify"},
+		{"go", "build", "-o", filepath.Join(".local", "bin", "stateful-postgres"), "."},
+	} {
+		if result := w.run(ctx, w.command(ctx, arguments...)); !result.OK() {
+			return result.Err()
+		}
+	}
+	return nil
+}
+
+// stateFolder is the Pulumi backend of all stacks.
+func (w *Workspace) stateFolder() string { return filepath.Join(w.Folder, "state") }
+
+// Close removes all stacks, waits until their namespaces are gone, and removes
+// the folder.
+func (w *Workspace) Close(ctx context.Context) error {
+	w.mu.Lock()
+	var names []string
+	for name := range w.stacks {
+		names = append(names, name)
+	}
+	w.mu.Unlock()
+	err := w.removeStacks(ctx, names, true)
+	if err == nil {
+		err = os.RemoveAll(w.Folder)
+	}
+	return errors.Join(err, w.lock.Close())
+}
+
+// removeLeftovers removes the stacks of workspaces whose process is gone.
+func (w *Workspace) removeLeftovers(ctx context.Context, parent string) error {
+	folders, err := os.ReadDir(parent)
+	if err != nil {
+		return err
+	}
+	for _, folder := range folders {
+		path := filepath.Join(parent, folder.Name())
+		held, err := lock(path)
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			continue
+		} else if err != nil {
+			return err
+		}
+		stacks, err := os.ReadDir(filepath.Join(path, "stacks"))
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		var names []string
+		for _, stack := range stacks {
+			names = append(names, stack.Name())
+		}
+		err = w.removeStacks(ctx, names, false)
+		if err == nil {
+			err = os.RemoveAll(path)
+		}
+		if err = errors.Join(err, held.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeStacks deletes the namespaces of stacks with all that is in them. Their
+// state needs no `pulumi destroy`: it goes with the folder.
+func (w *Workspace) removeStacks(ctx context.Context, names []string, wait bool) error {
+	if len(names) == 0 {
+		return nil
+	}
+	for _, name := range names {
+		if err := os.Remove(w.initialConfig(name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	arguments := append([]string{"kubectl", "delete", "namespace", "--ignore-not-found",
+		fmt.Sprintf("--wait=%t", wait), "--timeout=" + removalTimeout.String()}, names...)
+	ctx, cancel := context.WithTimeout(ctx, removalTimeout)
+	defer cancel()
+	if result := w.run(ctx, w.command(ctx, arguments...)); !result.OK() {
+		return result.Err()
+	}
+	return nil
+}
+
+// initialConfig is where `pulumi stack init` writes a stack's settings: it has
+// no flag for another place.
+func (w *Workspace) initialConfig(name string) string {
+	return filepath.Join(w.Root, "Pulumi."+name+".yaml")
+}
+
+// NewStack makes an empty stack with the image of the local cluster, or the one
+// that STATEFUL_POSTGRES_IMAGE names.
+func (w *Workspace) NewStack(ctx context.Context, subject string) (*Stack, error) {
+	name := strings.ToLower(fmt.Sprintf("%s-%s-%s", w.purpose, subject, rand.Text()[:6]))
+	image := os.Getenv(imageVariable)
+	if image == "" {
+		image = defaultImage
+	}
+	s := &Stack{
+		Image:     image,
+		Name:      name,
+		Namespace: name,
+		Folder:    filepath.Join(w.Folder, "stacks", name),
+		workspace: w,
+	}
+	// The folder comes first: it is what a later run finds the stack by.
+	if err := os.Mkdir(s.Folder, 0o700); err != nil {
+		return nil, err
+	}
+	w.mu.Lock()
+	w.stacks[name] = s
+	w.mu.Unlock()
+	if result := s.Run(ctx, "pulumi", "stack", "init", "--no-select", "--stack", name); !result.OK() {
+		return nil, result.Err()
+	}
+	if err := os.Rename(w.initialConfig(name), s.configFile()); err != nil {
+		return nil, err
+	}
+	for key, value := range map[string]string{"namespace": s.Namespace, "image": s.Image} {
+		if result := s.Set(ctx, key, value); !result.OK() {
+			return nil, result.Err()
+		}
+	}
+	return s, nil
+}
+
+// findRoot is the folder above the working directory that holds the Pulumi
+// program.
+func findRoot() (string, error) {
+	folder, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for top := folder; ; top = filepath.Dir(top) {
+		if _, err := os.Stat(filepath.Join(top, "Pulumi.yaml")); err == nil {
+			return top, nil
+		} else if !errors.Is(err, os.ErrNotExist) {
+			return "", err
+		}
+		if top == filepath.Dir(top) {
+			return "", fmt.Errorf("no Pulumi.yaml at or above %s: expected to run inside the checkout", folder)
+		}
+	}
+}
+
+// lock locks a folder for as long as the returned file is open; the kernel lets
+// go of it when the process ends in any way.
+func lock(folder string) (*os.File, error) {
+	file, err := os.Open(folder)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		file.Close()
+		return nil, fmt.Errorf("lock %s: %w", folder, err)
+	}
+	return file, nil
+}
