@@ -20,7 +20,11 @@ import (
 func (p *Postgres) newClaim(ctx *pulumi.Context, name string, opts ...pulumi.ResourceOption) error {
 	claim := claimName(0)
 	declared, err := corev1.NewPersistentVolumeClaim(ctx, name, &corev1.PersistentVolumeClaimArgs{
-		Metadata: p.objectMeta(ctx, claim, pulumi.StringMap{annotationSkipAwait: pulumi.String("true")}),
+		Metadata: p.objectMeta(ctx, claim, pulumi.StringMap{
+			annotationSkipAwait: pulumi.String("true"),
+			annotationDatabase:  pulumi.String(p.args.Database),
+			annotationUser:      pulumi.String(p.args.User),
+		}),
 		Spec: corev1.PersistentVolumeClaimSpecArgs{
 			AccessModes:      pulumi.ToStringArray(p.args.AccessModes),
 			StorageClassName: optionalString(p.args.StorageClass),

@@ -146,14 +146,18 @@ type Postgres struct {
 	statefulSet     *appsv1.StatefulSet
 }
 
-// NewPostgres declares a PostgreSQL server. Settings that cannot work are
-// returned together as InvalidSettings before anything is declared.
+// NewPostgres declares a PostgreSQL server. Settings that cannot work, and those
+// that do not fit the data that is there, are returned together as
+// InvalidSettings before anything is declared.
 func NewPostgres(ctx *pulumi.Context, name string, args *PostgresArgs, opts ...pulumi.ResourceOption) (*Postgres, error) {
 	if args == nil {
 		args = &PostgresArgs{}
 	}
 	p := &Postgres{args: args.withDefaults()}
 	if err := p.args.validate(); err != nil {
+		return nil, err
+	}
+	if err := p.checkExisting(ctx); err != nil {
 		return nil, err
 	}
 	if err := ctx.RegisterComponentResource(componentType, name, p, opts...); err != nil {

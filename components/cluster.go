@@ -1,0 +1,129 @@
+package components
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+)
+
+// lookupTimeout is how long the look at the cluster before an update may take.
+const lookupTimeout = 15 * time.Second
+
+// existing is what the cluster holds before anything is declared.
+type existing struct {
+	// claim is the claim of pod 0, nil when there is none.
+	claim *corev1.PersistentVolumeClaim
+	// expandable says whether the claim's storage class lets it grow.
+	expandable bool
+}
+
+// lookUp reads what the cluster holds. The Pulumi state would not do: after a
+// destroy it is empty, and the data is still there.
+func lookUp(ctx context.Context, client kubernetes.Interface, namespace string) (existing, error) {
+	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
+	defer cancel()
+
+	var live existing
+	claim, err := client.CoreV1().PersistentVolumeClaims(namespace).Get(ctx, claimName(0), metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		return live, nil
+	case err != nil:
+		return live, fmt.Errorf("claim %s in namespace %s: %w", claimName(0), namespace, err)
+	}
+	live.claim = claim
+
+	if class := claim.Spec.StorageClassName; class != nil && *class != "" {
+		storageClass, err := client.StorageV1().StorageClasses().Get(ctx, *class, metav1.GetOptions{})
+		switch {
+		case apierrors.IsForbidden(err):
+			// Only the API server can tell then, and it does, at preview.
+			live.expandable = true
+		case apierrors.IsNotFound(err):
+		case err != nil:
+			return live, fmt.Errorf("storage class %s: %w", *class, err)
+		default:
+			live.expandable = storageClass.AllowVolumeExpansion != nil && *storageClass.AllowVolumeExpansion
+		}
+	}
+	return live, nil
+}
+
+// lookUpStack is lookUp in the cluster that the stack's kubernetes:* settings
+// name. Without a cluster to look at (unit tests, manifests rendered to files)
+// it finds nothing.
+func lookUpStack(ctx *pulumi.Context, namespace string) (existing, error) {
+	if _, rendering := ctx.GetConfig("kubernetes:renderYamlToDirectory"); rendering || ctx.RunningWithMocks() {
+		return existing{}, nil
+	}
+	live, err := func() (existing, error) {
+		config, err := restConfig(ctx)
+		if err != nil {
+			return existing{}, err
+		}
+		client, err := kubernetes.NewForConfig(config)
+		if err != nil {
+			return existing{}, err
+		}
+		return lookUp(ctx.Context(), client, namespace)
+	}()
+	if err == nil {
+		return live, nil
+	}
+	for _, key := range []string{"deleteUnreachable", "skipUpdateUnreachable"} {
+		if value, _ := ctx.GetConfig("kubernetes:" + key); value == "true" {
+			return existing{}, nil
+		}
+	}
+	return existing{}, fmt.Errorf("the cluster did not answer: %w; nothing was changed; "+
+		"start the cluster, or correct kubernetes:context or kubernetes:kubeconfig", err)
+}
+
+// restConfig follows the provider: the stack's kubeconfig as a path or as
+// content, else the usual files, with the stack's context and cluster.
+func restConfig(ctx *pulumi.Context) (*rest.Config, error) {
+	setting := func(key string) string {
+		value, _ := ctx.GetConfig("kubernetes:" + key)
+		return value
+	}
+	overrides := &clientcmd.ConfigOverrides{
+		CurrentContext: setting("context"),
+		Context:        clientcmdapi.Context{Cluster: setting("cluster")},
+	}
+	kubeconfig := setting("kubeconfig")
+	if kubeconfig == "" {
+		return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
+			clientcmd.NewDefaultClientConfigLoadingRules(), overrides).ClientConfig()
+	}
+	path := kubeconfig
+	if rest, below := strings.CutPrefix(path, "~/"); below {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return nil, err
+		}
+		path = filepath.Join(home, rest)
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		content = []byte(kubeconfig)
+	}
+	config, err := clientcmd.Load(content)
+	if err != nil {
+		// The parser's own message may hold a part of the credentials.
+		return nil, errors.New("kubernetes:kubeconfig is neither a readable file nor a kubeconfig")
+	}
+	return clientcmd.NewDefaultClientConfig(*config, overrides).ClientConfig()
+}

@@ -1,0 +1,152 @@
+package components
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+)
+
+// Annotations of the claim that say what the first start put on the volume.
+const (
+	annotationDatabase = "stateful-postgres/database"
+	annotationUser     = "stateful-postgres/user"
+)
+
+// checkExisting returns, as InvalidSettings, the settings that do not fit what
+// earlier updates left behind.
+func (p *Postgres) checkExisting(ctx *pulumi.Context) error {
+	from, err := lastNamespace(ctx)
+	if err != nil {
+		return err
+	}
+	if move := checkMove(from, p.args.Namespace); move != nil {
+		return InvalidSettings{*move}
+	}
+	live, err := lookUpStack(ctx, p.args.Namespace)
+	if err != nil {
+		return err
+	}
+	return p.args.conflicts(live).orNil()
+}
+
+// conflicts are the settings that do not fit the data that is there: each would
+// replace the claim, or leave the server with a volume that is not what the
+// settings say. They are found before anything is declared, so that an update
+// that is refused has changed nothing.
+func (a PostgresArgs) conflicts(live existing) InvalidSettings {
+	if live.claim == nil {
+		return nil
+	}
+	var conflicts InvalidSettings
+	for _, check := range []func(existing) *InvalidSetting{
+		a.checkLiveAccessModes, a.checkLiveStorage, a.checkLiveStorageClass, a.checkLiveDatabase, a.checkLiveUser,
+	} {
+		if conflict := check(live); conflict != nil {
+			conflicts = append(conflicts, *conflict)
+		}
+	}
+	slices.SortStableFunc(conflicts, func(a, b InvalidSetting) int { return strings.Compare(a.Setting, b.Setting) })
+	return conflicts
+}
+
+const newStack = "; for other data use another stack with a namespace of its own"
+
+func (a PostgresArgs) checkLiveAccessModes(live existing) *InvalidSetting {
+	var modes []string
+	for _, mode := range live.claim.Spec.AccessModes {
+		modes = append(modes, string(mode))
+	}
+	if slices.Equal(slices.Sorted(slices.Values(modes)), slices.Sorted(slices.Values(a.AccessModes))) {
+		return nil
+	}
+	had := strings.Join(modes, ",")
+	return invalid("accessModes", strings.Join(a.AccessModes, ","),
+		fmt.Sprintf("%s, because the access modes of the volume that holds the data cannot change", had),
+		set("accessModes", had)+newStack)
+}
+
+func (a PostgresArgs) checkLiveStorageClass(live existing) *InvalidSetting {
+	if a.StorageClass == "" || live.claim.Spec.StorageClassName == nil || *live.claim.Spec.StorageClassName == a.StorageClass {
+		return nil
+	}
+	had := *live.claim.Spec.StorageClassName
+	return invalid("storageClass", a.StorageClass,
+		fmt.Sprintf("%s, because the storage class of the volume that holds the data cannot change", had),
+		set("storageClass", had)+newStack)
+}
+
+func (a PostgresArgs) checkLiveStorage(live existing) *InvalidSetting {
+	wanted := resource.MustParse(a.Storage)
+	had := live.claim.Spec.Resources.Requests[corev1.ResourceStorage]
+	switch {
+	case wanted.Cmp(had) < 0:
+		return invalid("storage", a.Storage, fmt.Sprintf("at least %s, because a volume cannot shrink", had.String()),
+			set("storage", had.String()))
+	case wanted.Cmp(had) == 0:
+		return nil
+	case live.claim.Status.Phase != corev1.ClaimBound:
+		return invalid("storage", a.Storage, fmt.Sprintf("%s, because the volume can grow only once it is bound", had.String()),
+			set("storage", had.String())+", start the server, and then let it grow")
+	case !live.expandable:
+		reason := "it has no storage class that lets it grow"
+		if class := live.claim.Spec.StorageClassName; class != nil && *class != "" {
+			reason = fmt.Sprintf("storage class %s does not let a volume grow", *class)
+		}
+		return invalid("storage", a.Storage, fmt.Sprintf("%s, because %s", had.String(), reason),
+			set("storage", had.String())+", or set allowVolumeExpansion on the class if its volumes support it")
+	}
+	return nil
+}
+
+func (a PostgresArgs) checkLiveDatabase(live existing) *InvalidSetting {
+	return checkInitialized(live, annotationDatabase, "database", a.Database)
+}
+
+func (a PostgresArgs) checkLiveUser(live existing) *InvalidSetting {
+	return checkInitialized(live, annotationUser, "user", a.User)
+}
+
+// checkInitialized refuses another name than the one that the volume was
+// initialized with. A claim that was never bound was never initialized either.
+func checkInitialized(live existing, annotation, setting, value string) *InvalidSetting {
+	had := live.claim.Annotations[annotation]
+	if had == "" || had == value || live.claim.Status.Phase != corev1.ClaimBound {
+		return nil
+	}
+	return invalid(setting, value, fmt.Sprintf("%s, because the volume was initialized with it", had), set(setting, had)+newStack)
+}
+
+// checkMove refuses another namespace than the one in which the stack's
+// last update left its data.
+func checkMove(from, to string) *InvalidSetting {
+	if from == "" || from == to {
+		return nil
+	}
+	return invalid("namespace", to, fmt.Sprintf("%s, because the data is there and cannot move to another namespace", from),
+		set("namespace", from)+newStack)
+}
+
+// lastNamespace is the namespace that the stack's last update exported, "" when
+// it exported none.
+func lastNamespace(ctx *pulumi.Context) (string, error) {
+	if ctx.RunningWithMocks() {
+		return "", nil
+	}
+	var last struct {
+		Outputs map[string]any `pulumi:"outputs"`
+	}
+	name := strings.Join([]string{ctx.Organization(), ctx.Project(), ctx.Stack()}, "/")
+	// The plain Invoke refuses results that hold a secret.
+	if _, err := ctx.InvokePackageRaw("pulumi:pulumi:readStackOutputs", &struct {
+		Name string `pulumi:"name"`
+	}{name}, &last, ""); err != nil {
+		return "", ctx.Log.Warn(fmt.Sprintf(
+			"the outputs of the last update of %s could not be read, so a changed namespace goes unnoticed: %v", name, err), nil)
+	}
+	namespace, _ := last.Outputs["namespace"].(string)
+	return namespace, nil
+}
