@@ -16,7 +16,6 @@ grep -q "^listen_addresses = '\*'" "$root/usr/share/postgresql/$PG_MAJOR/postgre
 
 install -m 0755 "$ENTRYPOINT" "$root/usr/local/bin/docker-entrypoint.sh"
 install -d -m 0755 "$root/docker-entrypoint-initdb.d"
-install -d -m 3775 -o 999 -g 999 "$root/run/postgresql"
 install -d -m 1777 -o 999 -g 999 "$root/var/lib/postgresql/data"
 chown 999:999 "$root/var/lib/postgresql"
 
@@ -35,3 +34,8 @@ rm -rf "$root/var/lib/apt" "$root"/var/cache/* "$root"/var/log/* \
 	"$root"/usr/share/doc/* "$root"/usr/share/man/* "$root"/usr/share/locale/* "$root"/usr/share/i18n \
 	"$root"/etc/*- "$root/var/lib/dpkg/status-old"
 for file in hostname resolv.conf hosts; do : >"$root/etc/$file"; done
+
+# Where the server's socket is. Writable for all, as in the official image: a
+# container may run as any user.
+rm -rf "$root"/run/*
+install -d -m 3777 -o 999 -g 999 "$root/run/postgresql"

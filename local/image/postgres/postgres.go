@@ -134,7 +134,7 @@ const (
 func mmdebstrap(temp, keys, layer string) []string {
 	args := []string{
 		"unshare", "--mount", "--propagation", "private",
-		"mmdebstrap", "--mode=root", "--variant=essential", "--format=tar", "--skip=output/dev", "--skip=cleanup/apt",
+		"mmdebstrap", "--mode=root", "--variant=essential", "--format=tar", "--skip=output/dev", "--skip=cleanup/apt", "--skip=cleanup/run",
 		"--keyring=" + keys,
 		"--include=" + strings.Join(packages, ","),
 		"--aptopt=" + filepath.Join(temp, aptFile),

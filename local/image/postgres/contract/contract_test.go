@@ -333,3 +333,11 @@ func TestImageHoldsNothingOfTheMachineThatMadeIt(t *testing.T) {
 	require.Contains(t, config.Volumes, dataDir)
 	require.Regexp(t, `PG_VERSION=15\.\d+`, strings.Join(config.Env, "\n"))
 }
+
+func TestSocketFolderIsThereAndOpenToAnyUser(t *testing.T) {
+	t.Parallel()
+	info, err := os.Stat(filepath.Join(base.rootFS, "run", "postgresql"))
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o777), info.Mode().Perm())
+	require.NotZero(t, info.Mode()&os.ModeSticky, "anybody could remove the server's socket")
+}
