@@ -13,8 +13,9 @@ type runAuditor struct {
 	source payload.Source
 	// presentOf is how many rows are there of each undecided transaction, by its first row.
 	presentOf map[int64]int64
-	// forgotten is how many rows with the right content are there without the ledger knowing.
-	forgotten int64
+	// unrecorded is how many rows are there without the ledger knowing, that need not be wrong:
+	// they have the right content, or the run is somebody else's and was adopted in part.
+	unrecorded int64
 	// used is a sequence number that no row of the table reaches.
 	used int64
 }
@@ -75,8 +76,8 @@ func (r *runAuditor) present(seq int64, text string) {
 	expected := r.source.Text(seq)
 	finding := Finding{Run: r.run.ID, Seq: seq, Status: span.Status, At: span.At, Found: text}
 	switch {
-	case !known && text == expected:
-		r.forgotten++
+	case !known && (text == expected || r.run.Adopted):
+		r.unrecorded++
 		return
 	case !known, span.Status == ledger.Failed:
 		finding.Kind = Phantom
@@ -134,7 +135,7 @@ func (r *runAuditor) settle() {
 			}
 		})
 	}
-	if r.forgotten > 0 {
-		r.audit.Unrecorded = append(r.audit.Unrecorded, Unrecorded{Run: r.run.ID, Rows: r.forgotten, Ours: true})
+	if r.unrecorded > 0 {
+		r.audit.Unrecorded = append(r.audit.Unrecorded, Unrecorded{Run: r.run.ID, Rows: r.unrecorded, Ours: !r.run.Adopted})
 	}
 }
