@@ -11,6 +11,7 @@ import (
 
 	"github.com/vishvananda/netns"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
@@ -82,7 +83,7 @@ func (a apiServer) waitForNodes(ctx context.Context, info supervisor.Info, updat
 		var waitingFor []string
 		for _, node := range nodes.Items {
 			if !wanted[node.Name] {
-				if err := a.client.CoreV1().Nodes().Delete(ctx, node.Name, metav1.DeleteOptions{}); err != nil {
+				if err := a.removeNode(ctx, node.Name); err != nil {
 					return fmt.Sprintf("removing node %s: %v", node.Name, err)
 				}
 				continue
@@ -103,6 +104,24 @@ func (a apiServer) waitForNodes(ctx context.Context, info supervisor.Info, updat
 		}
 		return a.stalePod(ctx, info.Started)
 	})
+}
+
+// removeNode removes a node that no longer exists, and its pods at once: they
+// cannot be running, and the garbage collection would leave them for a minute.
+func (a apiServer) removeNode(ctx context.Context, name string) error {
+	at := "spec.nodeName=" + name
+	pods, err := a.client.CoreV1().Pods(metav1.NamespaceAll).List(ctx, metav1.ListOptions{FieldSelector: at})
+	if err != nil {
+		return err
+	}
+	for _, pod := range pods.Items {
+		now := int64(0)
+		err := a.client.CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{GracePeriodSeconds: &now})
+		if err != nil && !apierrors.IsNotFound(err) {
+			return err
+		}
+	}
+	return a.client.CoreV1().Nodes().Delete(ctx, name, metav1.DeleteOptions{})
 }
 
 func notReady(node corev1.Node, since time.Time) string {
