@@ -60,6 +60,8 @@ type Checker struct {
 	Hold time.Duration
 	// Adopt takes rows that no ledger knows into this one.
 	Adopt bool
+	// Fill, when it is set, replaces the look at the rows.
+	Fill *Fill
 
 	// sighting collects what is seen, to be compared with the next time.
 	sighting ledger.Sighting
@@ -125,6 +127,9 @@ func (c *Checker) checkServer(ctx context.Context, observed *cluster.Observation
 		return nil
 	}
 	c.checkEvidence(ctx, evidence, observed)
+	if c.Fill != nil {
+		return c.fill(ctx, conn, way, evidence)
+	}
 	return c.checkRows(ctx, conn, way, evidence)
 }
 
@@ -185,6 +190,8 @@ func (c *Checker) Summarize(r *report.Report) string {
 		return "the deadline passed; nothing was found wrong until then (" + took + ")"
 	case r.Verdict == report.NotProven:
 		return "nothing was found wrong, and not everything could be seen: see ? above (" + took + ")"
+	case c.Fill != nil:
+		return fmt.Sprintf("%s written and acknowledged (%s)", report.Plural(r.Rows.Added, "row"), took)
 	case down && c.State().Required() == 0:
 		return "the database is down and its volume is kept; no row was ever acknowledged, so nothing is proven about rows (" + took + ")"
 	case down:

@@ -33,6 +33,10 @@ func (c *Checker) checkCluster(ctx context.Context) error {
 	if actual := specReplicas(observed); actual != desired {
 		return c.changedBehind(ctx, observed, desired, actual)
 	}
+	if desired == 0 && c.Fill != nil {
+		c.add(report.Kubernetes, "StatefulSet", report.Unknown, "0 replicas: the database is down, and nothing can be written", "run: pulumi config set replicas 1 && pulumi up")
+		return nil
+	}
 	if desired == 0 {
 		return c.checkDown(ctx, observed)
 	}

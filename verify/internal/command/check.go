@@ -39,7 +39,7 @@ func newCheck(streams Streams, exitCode *int) *cobra.Command {
 			return err
 		},
 	}
-	s.register(command)
+	s.register(command, checkTimeout)
 	flags := command.Flags()
 	flags.Int64Var(&s.rows, "rows", check.DefaultRows, "how many new rows to write; 0 only reads")
 	flags.DurationVar(&s.hold, "hold", check.DefaultHold, "at 0 replicas: how long nothing may answer")
@@ -48,30 +48,43 @@ func newCheck(streams Streams, exitCode *int) *cobra.Command {
 }
 
 func (s *checkSettings) run(ctx context.Context) (int, error) {
-	if err := s.validate(); err != nil {
-		return 0, err
-	}
 	if s.rows < 0 {
 		return 0, usageError{fmt.Sprintf("--rows %d: expected 0 or more", s.rows)}
 	}
 	if s.hold < 0 {
 		return 0, usageError{fmt.Sprintf("--hold %s: expected 0 or more", s.hold)}
 	}
+	return s.look(ctx, "check", func(checker *check.Checker) {
+		checker.Rows, checker.Hold, checker.Adopt = s.rows, s.hold, s.adopt
+	})
+}
+
+// look finds the subject, opens its ledger and runs a checker once.
+func (s *settings) look(ctx context.Context, verb string, configure func(*check.Checker)) (int, error) {
+	if err := s.validate(); err != nil {
+		return 0, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	sink := s.sink("check")
+	sink := s.sink(verb)
 	defer sink.Progress.Stop()
 
 	found, entries, err := s.open(ctx, sink)
 	if err != nil {
 		return s.cannotStart(ctx, sink, err)
 	}
-	checker := &check.Checker{Subject: found.Subject, Ledger: entries, Sink: sink, Rows: s.rows, Hold: s.hold, Adopt: s.adopt}
+	checker := &check.Checker{Subject: found.Subject, Ledger: entries, Sink: sink}
+	configure(checker)
 	err = checker.Run(ctx)
 	finished := sink.Finish(checker.Summarize)
-	result := sink.Report
-	entered := entries.Finish(ledger.Result{At: time.Now().UTC(), Command: result.Command, Verdict: string(result.Verdict), Summary: result.Summary})
-	return result.ExitCode, errors.Join(err, finished, entered, entries.Close())
+	return sink.Report.ExitCode, errors.Join(err, finished, enterResult(entries, sink.Report), entries.Close())
+}
+
+// enterResult enters the outcome of a command in the ledger.
+func enterResult(entries *ledger.Ledger, result *report.Report) error {
+	return entries.Finish(ledger.Result{
+		At: time.Now().UTC().Truncate(time.Millisecond), Command: result.Command, Verdict: string(result.Verdict), Summary: result.Summary,
+	})
 }
 
 // open finds out what the command is about and opens its ledger.

@@ -28,8 +28,8 @@ type Streams struct {
 }
 
 const (
-	defaultTimeout = 2 * time.Minute
-	defaultWidth   = 80
+	checkTimeout = 2 * time.Minute
+	defaultWidth = 80
 )
 
 // errInterrupted is the cause of a context that a signal ended.
@@ -114,7 +114,7 @@ the program once: go build -o .local/bin/verify ./verify`
 	root.SetOut(streams.Out)
 	root.SetErr(streams.Err)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err.Error()} })
-	root.AddCommand(newCheck(streams, exitCode))
+	root.AddCommand(newCheck(streams, exitCode), newFill(streams, exitCode), newStatus(streams, exitCode))
 	root.InitDefaultCompletionCmd()
 	return root
 }
@@ -128,9 +128,9 @@ func noArguments(command *cobra.Command, args []string) error {
 }
 
 // register adds the flags that every verb has.
-func (s *settings) register(command *cobra.Command) {
+func (s *settings) register(command *cobra.Command, timeout time.Duration) {
 	flags := command.Flags()
-	flags.DurationVar(&s.timeout, "timeout", defaultTimeout, "how long to wait for the cluster, the server and all checks together")
+	flags.DurationVar(&s.timeout, "timeout", timeout, "how long to wait for the cluster, the server and all checks together")
 	flags.StringVarP(&s.output, "output", "o", "table", "table, json or junit")
 	flags.StringVar(&s.stack, "stack", "", "Pulumi stack (default: the selected one)")
 	flags.StringVar(&s.context, "context", "", "context of the kubeconfig (default: the stack's, or the current one)")

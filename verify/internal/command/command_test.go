@@ -16,8 +16,6 @@ import (
 	"stateful-postgres/verify/internal/report"
 )
 
-func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
-
 // run runs a command line.
 func run(args ...string) (exitCode int, stdout, stderr string) {
 	var out, err bytes.Buffer

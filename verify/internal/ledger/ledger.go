@@ -285,6 +285,15 @@ func (l *Ledger) Resolve(run, first, rows int64, status Status) error {
 	return l.append(record{Kind: kindRows, At: l.now().UTC(), Run: run, First: first, Rows: rows, Status: status})
 }
 
+// Aim enters that rows are to be written to a run, from its next row on.
+func (l *Ledger) Aim(run, rows int64) error {
+	entry := record{Kind: kindGoal, Run: run, Rows: rows}
+	if known := l.state.Run(run); known != nil {
+		entry.First = known.Next()
+	}
+	return l.append(entry)
+}
+
 // Saw enters what was seen of the database and its volume.
 func (l *Ledger) Saw(sighting Sighting) error {
 	return l.append(record{Kind: kindSighting, Sighting: &sighting})

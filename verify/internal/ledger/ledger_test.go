@@ -31,6 +31,9 @@ func write(t *testing.T) string {
 	require.NoError(t, ledger.Resolve(7, 40, 10, Failed))
 	require.NoError(t, ledger.Resolve(7, 60, 10, Seen))
 	require.NoError(t, ledger.Saw(Sighting{At: time.Now().UTC(), SystemIdentifier: "123", ClaimUID: "abc"}))
+	require.NoError(t, ledger.Aim(7, 50))
+	require.NoError(t, ledger.Intend(7, 100, 20, 20))
+	require.NoError(t, ledger.Resolve(7, 100, 20, Acknowledged))
 	require.NoError(t, ledger.StartRun(8, 12, true))
 	require.NoError(t, ledger.Resolve(8, 0, 5, Acknowledged))
 	require.NoError(t, ledger.Finish(Result{At: time.Now().UTC(), Command: "check", Verdict: "proven"}))
@@ -46,12 +49,14 @@ func TestLedgerRemembersAcrossOpens(t *testing.T) {
 	state := ledger.State()
 	run := state.Run(7)
 	require.EqualValues(t, 11, run.Seed)
-	require.EqualValues(t, 40, run.Count(Acknowledged))
+	require.EqualValues(t, 60, run.Count(Acknowledged))
 	require.EqualValues(t, 10, run.Count(Failed))
 	require.EqualValues(t, 10, run.Count(Seen))
 	require.EqualValues(t, 40, run.Count(Undecided))
-	require.EqualValues(t, 100, run.Next())
-	require.EqualValues(t, 55, state.Required())
+	require.EqualValues(t, 120, run.Next())
+	require.EqualValues(t, 75, state.Required())
+	require.Equal(t, Goal{Run: 7, First: 100, Rows: 50}, state.Goal)
+	require.EqualValues(t, 30, state.Left())
 	require.Equal(t, run, state.Current(), "new rows never go to an adopted run")
 	require.Equal(t, "123", state.Sighting.SystemIdentifier)
 	require.Equal(t, "proven", state.LastResult.Verdict)
@@ -204,6 +209,7 @@ func TestMillionsOfRowsCostKilobytes(t *testing.T) {
 	// 50 transactions a second for 200 seconds.
 	ledger.now = func() time.Time { return start.Add(time.Duration(batch) * 20 * time.Millisecond) }
 	require.NoError(t, ledger.StartRun(1, 2, false))
+	require.NoError(t, ledger.Aim(1, 10_000_001))
 	for batch = range 10_000 {
 		require.NoError(t, ledger.append(record{Kind: kindRows, At: ledger.now(), Run: 1, First: batch * 1000, Rows: 1000, Unit: 1000, Status: Undecided}))
 		require.NoError(t, ledger.Resolve(1, batch*1000, 1000, Acknowledged))
@@ -217,6 +223,7 @@ func TestMillionsOfRowsCostKilobytes(t *testing.T) {
 	require.EqualValues(t, 10_000_000, state.Required())
 	require.Equal(t, before.Runs, state.Runs, "nothing is forgotten")
 	require.Equal(t, before.ID, state.ID)
+	require.EqualValues(t, 1, state.Left())
 }
 
 // The span list is compared with a map that knows every row on its own.
@@ -269,6 +276,8 @@ func TestRecordsThatContradictAreRefused(t *testing.T) {
 	for name, entry := range map[string]record{
 		"rows of no run":        {Kind: kindRows, Run: 5, Rows: 1, Status: Acknowledged},
 		"run twice":             {Kind: kindRun, Run: 1},
+		"goal of no run":        {Kind: kindGoal, Run: 5, Rows: 1},
+		"goal of no rows":       {Kind: kindGoal, Run: 1},
 		"unknown kind":          {Kind: "future"},
 		"created twice":         {Kind: kindCreated, ID: "x"},
 		"undecided, no unit":    {Kind: kindRows, Run: 1, Rows: 1, Status: Undecided},

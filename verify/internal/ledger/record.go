@@ -19,7 +19,7 @@ type record struct {
 	Seed    int64 `json:"seed,omitempty"`
 	Adopted bool  `json:"adopted,omitempty"`
 
-	// rows, of Run
+	// rows and goal, of Run
 	First  int64  `json:"first,omitempty"`
 	Rows   int64  `json:"rows,omitempty"`
 	Unit   int64  `json:"unit,omitempty"`
@@ -35,6 +35,7 @@ const (
 	kindCreated  = "created"
 	kindRun      = "run"
 	kindRows     = "rows"
+	kindGoal     = "goal"
 	kindSighting = "sighting"
 	kindResult   = "result"
 )
@@ -74,6 +75,11 @@ func (s *State) apply(entry record) error {
 			return fmt.Errorf("undecided rows in transactions of %d rows", entry.Unit)
 		}
 		return run.set(Span{First: entry.First, Rows: entry.Rows, Status: entry.Status, Unit: entry.Unit, At: entry.At.Truncate(time.Second)})
+	case kindGoal:
+		if s.Run(entry.Run) == nil || entry.Rows < 1 {
+			return fmt.Errorf("a goal of %d rows in run %d, which never started", entry.Rows, entry.Run)
+		}
+		s.Goal = Goal{Run: entry.Run, First: entry.First, Rows: entry.Rows}
 	case kindSighting:
 		if entry.Sighting == nil {
 			return fmt.Errorf("an empty sighting")
@@ -100,6 +106,9 @@ func (s *State) snapshot() []record {
 				Kind: kindRows, At: span.At, Run: run.ID, First: span.First, Rows: span.Rows, Unit: span.Unit, Status: span.Status,
 			})
 		}
+	}
+	if s.Left() > 0 {
+		records = append(records, record{Kind: kindGoal, Run: s.Goal.Run, First: s.Goal.First, Rows: s.Goal.Rows})
 	}
 	if !s.Sighting.At.IsZero() {
 		sighting := s.Sighting

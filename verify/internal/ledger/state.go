@@ -164,6 +164,14 @@ type Result struct {
 	Summary string    `json:"summary"`
 }
 
+// Goal is a number of rows that a fill set out to write.
+type Goal struct {
+	Run int64
+	// First is the sequence number that the fill began with.
+	First int64
+	Rows  int64
+}
+
 // State is everything that a ledger knows.
 type State struct {
 	// ID tells ledgers apart.
@@ -172,6 +180,8 @@ type State struct {
 	Runs      []*Run
 	// Sighting is the last one; its At is zero when there was none.
 	Sighting Sighting
+	// Goal is the last one; its Rows are zero when there was none.
+	Goal Goal
 	// Results is the number of results ever entered, LastResult the newest.
 	Results    int64
 	LastResult Result
@@ -199,6 +209,21 @@ func (s *State) Current() *Run {
 		}
 	}
 	return nil
+}
+
+// Left is how many rows of the last goal are not known to be committed.
+func (s *State) Left() int64 {
+	run := s.Run(s.Goal.Run)
+	if run == nil {
+		return 0
+	}
+	left := s.Goal.Rows
+	run.Within(s.Goal.First, run.Next(), func(span Span) {
+		if span.Status.Required() {
+			left -= span.Rows
+		}
+	})
+	return max(left, 0)
 }
 
 // Count is the number of rows of a status in all runs.

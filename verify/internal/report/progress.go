@@ -9,8 +9,10 @@ import (
 
 const (
 	spinnerInterval = 100 * time.Millisecond
-	// plainInterval is how often an unchanged state is said again where there is no terminal.
-	plainInterval = 10 * time.Second
+	// Where there is no terminal, a changed state is said at most this often, and an unchanged
+	// one again only now and then.
+	changedInterval   = time.Second
+	unchangedInterval = 10 * time.Second
 	// patience is how long something may take before progress is shown at all.
 	patience = 500 * time.Millisecond
 )
@@ -119,7 +121,7 @@ func (p *Progress) tick() {
 		p.drawn = true
 		return
 	}
-	if p.text != p.said || now.Sub(p.saidAt) >= plainInterval {
+	if quiet := now.Sub(p.saidAt); p.text != p.said && quiet >= changedInterval || quiet >= unchangedInterval {
 		p.said, p.saidAt = p.text, now
 		fmt.Fprintf(p.out, "%s (%s)\n", p.text, Duration(now.Sub(p.since).Truncate(time.Second)))
 	}

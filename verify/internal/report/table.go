@@ -127,7 +127,8 @@ func (t *Table) Finish(r *Report) error {
 	if r.Cycle != nil && !t.style.Quiet {
 		t.timings(r.Cycle)
 	}
-	if r.Rows != nil && !t.style.Quiet {
+	// A fill does not count what is in the table.
+	if r.Rows != nil && r.Rows.Now > 0 && !t.style.Quiet {
 		fmt.Fprintf(t.out, "\nRows before %s · added %s · now %s\n", Number(r.Rows.Before), Number(r.Rows.Added), Number(r.Rows.Now))
 	}
 	verdict := verdicts[r.Verdict]

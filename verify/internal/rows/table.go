@@ -10,6 +10,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"stateful-postgres/verify/internal/ledger"
 )
 
 // Table is the full name of the table that holds the rows.
@@ -93,4 +95,14 @@ func Seed(ctx context.Context, conn *pgx.Conn, run int64) (int64, error) {
 		return 0, fmt.Errorf("seed of run %d in verify.runs: %w", run, err)
 	}
 	return seed, nil
+}
+
+// Used returns the first sequence number of a run that no row in the table has and the ledger
+// never used.
+func Used(ctx context.Context, conn *pgx.Conn, run *ledger.Run) (int64, error) {
+	var last int64
+	if err := conn.QueryRow(ctx, `select coalesce(max(seq), -1) from verify.rows where run = $1`, run.ID).Scan(&last); err != nil {
+		return 0, fmt.Errorf("last row of run %d: %w", run.ID, err)
+	}
+	return max(last+1, run.Next()), nil
 }
