@@ -20,7 +20,7 @@ const (
 
 	// updateTimeout is how long an update waits for the StatefulSet: for the
 	// old pod to stop, and then for the new one to be ready.
-	updateTimeout = terminationGracePeriod + 10*time.Minute
+	updateTimeout = terminationGracePeriod + 5*time.Minute
 
 	// recoveryTimeout is the longest replay of the log after a crash that a
 	// start is given before the pod is started anew, which would begin the

@@ -28,6 +28,10 @@ type existing struct {
 	claim *corev1.PersistentVolumeClaim
 	// expandable says whether the claim's storage class lets it grow.
 	expandable bool
+	// marker says whether a server was ready on the claim before.
+	marker bool
+	// rendering says that there is no cluster: the objects go to files.
+	rendering bool
 }
 
 // lookUp reads what the cluster holds. The Pulumi state would not do: after a
@@ -37,6 +41,14 @@ func lookUp(ctx context.Context, client kubernetes.Interface, namespace string) 
 	defer cancel()
 
 	var live existing
+	_, err := client.CoreV1().ConfigMaps(namespace).Get(ctx, markerName, metav1.GetOptions{})
+	switch {
+	case err == nil:
+		live.marker = true
+	case !apierrors.IsNotFound(err):
+		return live, fmt.Errorf("config map %s in namespace %s: %w", markerName, namespace, err)
+	}
+
 	claim, err := client.CoreV1().PersistentVolumeClaims(namespace).Get(ctx, claimName(0), metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
@@ -63,11 +75,12 @@ func lookUp(ctx context.Context, client kubernetes.Interface, namespace string) 
 }
 
 // lookUpStack is lookUp in the cluster that the stack's kubernetes:* settings
-// name. Without a cluster to look at (unit tests, manifests rendered to files)
-// it finds nothing.
+// name. Without a cluster to look at (manifests rendered to files, unit tests) it
+// finds nothing.
 func lookUpStack(ctx *pulumi.Context, namespace string) (existing, error) {
-	if _, rendering := ctx.GetConfig("kubernetes:renderYamlToDirectory"); rendering || ctx.RunningWithMocks() {
-		return existing{}, nil
+	_, rendering := ctx.GetConfig("kubernetes:renderYamlToDirectory")
+	if rendering || ctx.RunningWithMocks() {
+		return existing{rendering: rendering}, nil
 	}
 	live, err := func() (existing, error) {
 		config, err := restConfig(ctx)

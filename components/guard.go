@@ -16,8 +16,8 @@ const (
 	annotationUser     = "stateful-postgres/user"
 )
 
-// checkExisting returns, as InvalidSettings, the settings that do not fit what
-// earlier updates left behind.
+// checkExisting looks at what earlier updates left behind, and returns the
+// settings that do not fit it as InvalidSettings.
 func (p *Postgres) checkExisting(ctx *pulumi.Context) error {
 	from, err := lastNamespace(ctx)
 	if err != nil {
@@ -26,11 +26,13 @@ func (p *Postgres) checkExisting(ctx *pulumi.Context) error {
 	if move := checkMove(from, p.args.Namespace); move != nil {
 		return InvalidSettings{*move}
 	}
-	live, err := lookUpStack(ctx, p.args.Namespace)
-	if err != nil {
+	if p.existing, err = lookUpStack(ctx, p.args.Namespace); err != nil {
 		return err
 	}
-	return p.args.conflicts(live).orNil()
+	if owned := checkOwner(p.existing, p.args.Namespace, fieldManager(ctx)); owned != nil {
+		return InvalidSettings{*owned}
+	}
+	return p.args.conflicts(p.existing).orNil()
 }
 
 // conflicts are the settings that do not fit the data that is there: each would
@@ -38,10 +40,13 @@ func (p *Postgres) checkExisting(ctx *pulumi.Context) error {
 // settings say. They are found before anything is declared, so that an update
 // that is refused has changed nothing.
 func (a PostgresArgs) conflicts(live existing) InvalidSettings {
-	if live.claim == nil {
-		return nil
-	}
 	var conflicts InvalidSettings
+	if lost := a.checkLost(live); lost != nil {
+		conflicts = append(conflicts, *lost)
+	}
+	if live.claim == nil {
+		return conflicts
+	}
 	for _, check := range []func(existing) *InvalidSetting{
 		a.checkLiveAccessModes, a.checkLiveStorage, a.checkLiveStorageClass, a.checkLiveDatabase, a.checkLiveUser,
 	} {
@@ -54,6 +59,41 @@ func (a PostgresArgs) conflicts(live existing) InvalidSettings {
 }
 
 const newStack = "; for other data use another stack with a namespace of its own"
+
+// checkOwner refuses a namespace whose claim holds the data of another stack:
+// two stacks with one database would undo each other's settings. A stack that
+// was renamed, or one that takes over the data of another for good, is let in
+// once the claim no longer says whose it is.
+func checkOwner(live existing, namespace, manager string) *InvalidSetting {
+	if live.claim == nil {
+		return nil
+	}
+	owner := live.claim.Annotations[annotationFieldManager]
+	if owner == "" || owner == manager {
+		return nil
+	}
+	return invalid("namespace", namespace, fmt.Sprintf("one that does not hold the data of another stack, as this one does (%s)", owner),
+		fmt.Sprintf("choose another with: pulumi config set namespace, or take the data over with: kubectl annotate -n %s pvc %s %s-",
+			namespace, claimName(0), annotationFieldManager))
+}
+
+// checkLost refuses to make a new volume where one with data was. A volume that
+// is there and empty only the server itself can see.
+func (a PostgresArgs) checkLost(live existing) *InvalidSetting {
+	if !live.marker || a.InitializeEmptyVolume || live.claim != nil && !isNew(live.claim) {
+		return nil
+	}
+	return invalid("initializeEmptyVolume", "false",
+		fmt.Sprintf("true, because this server had data and the volume of claim %s is gone", claimName(0)),
+		"restore the volume, or begin again without the old rows: pulumi config set initializeEmptyVolume true")
+}
+
+// isNew says whether a claim will be given a new, empty volume: it has none yet,
+// and asks for none that exists.
+func isNew(claim *corev1.PersistentVolumeClaim) bool {
+	return claim.Status.Phase != corev1.ClaimBound && claim.Spec.VolumeName == "" &&
+		claim.Spec.DataSource == nil && claim.Spec.DataSourceRef == nil
+}
 
 func (a PostgresArgs) checkLiveAccessModes(live existing) *InvalidSetting {
 	var modes []string

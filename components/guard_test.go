@@ -134,6 +134,56 @@ func TestNothingConflictsWithAnEmptyNamespace(t *testing.T) {
 	require.Empty(t, PostgresArgs{StorageClass: "slow"}.withDefaults().conflicts(existing{}))
 }
 
+func TestLostVolumeIsNotReplacedByAnEmptyOne(t *testing.T) {
+	t.Parallel()
+	const refusal = `initializeEmptyVolume: got "false", expected true, because this server had data and the volume of claim ` +
+		`postgredb-postgres-0 is gone; restore the volume, or begin again without the old rows: pulumi config set initializeEmptyVolume true`
+	pending := boundClaim()
+	pending.Status.Phase = corev1.ClaimPending
+	restored := pending.DeepCopy()
+	restored.Spec.VolumeName = "pv-1"
+	snapshot := pending.DeepCopy()
+	snapshot.Spec.DataSource = &corev1.TypedLocalObjectReference{Kind: "VolumeSnapshot", Name: "yesterday"}
+	for _, test := range []struct {
+		name    string
+		live    existing
+		anew    bool
+		refused bool
+	}{
+		{"first update", existing{}, false, false},
+		{"never started", existing{claim: pending}, false, false},
+		{"data there", existing{marker: true, claim: boundClaim()}, false, false},
+		{"claim deleted", existing{marker: true}, false, true},
+		{"claim deleted and made anew", existing{marker: true, claim: pending}, false, true},
+		{"claim for an existing volume", existing{marker: true, claim: restored}, false, false},
+		{"claim for a snapshot", existing{marker: true, claim: snapshot}, false, false},
+		{"claim deleted, begin again on purpose", existing{marker: true}, true, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			err := PostgresArgs{InitializeEmptyVolume: test.anew}.withDefaults().conflicts(test.live).orNil()
+			if !test.refused {
+				require.NoError(t, err)
+				return
+			}
+			require.EqualError(t, err, "1 setting is invalid, nothing was changed:\n  "+refusal)
+		})
+	}
+}
+
+func TestDataOfAnotherStackIsNotTaken(t *testing.T) {
+	t.Parallel()
+	claim := boundClaim()
+	require.Nil(t, checkOwner(existing{}, "shop", "pulumi-p-dev"))
+	require.Nil(t, checkOwner(existing{claim: claim}, "shop", "pulumi-p-dev"), "a claim that says nothing is taken over")
+	claim.Annotations[annotationFieldManager] = "pulumi-p-dev"
+	require.Nil(t, checkOwner(existing{claim: claim}, "shop", "pulumi-p-dev"))
+	require.Equal(t, `namespace: got "shop", expected one that does not hold the data of another stack, as this one does (pulumi-p-dev); `+
+		`choose another with: pulumi config set namespace, or take the data over with: `+
+		`kubectl annotate -n shop pvc postgredb-postgres-0 pulumi.com/patchFieldManager-`,
+		checkOwner(existing{claim: claim}, "shop", "pulumi-p-prod").Error())
+}
+
 func TestDataDoesNotMoveToAnotherNamespace(t *testing.T) {
 	t.Parallel()
 	require.Nil(t, checkMove("", "shop"), "a first update")
@@ -171,6 +221,17 @@ func TestLookUp(t *testing.T) {
 			require.Equal(t, test.expandable, live.expandable)
 		})
 	}
+}
+
+func TestLookUpFindsTheMarker(t *testing.T) {
+	t.Parallel()
+	marker := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "postgres-data-expected", Namespace: "codewizard"}}
+	live, err := lookUp(context.Background(), fake.NewClientset(marker), "codewizard")
+	require.NoError(t, err)
+	require.True(t, live.marker, "also when the claim is gone")
+	live, err = lookUp(context.Background(), fake.NewClientset(marker, boundClaim()), "other")
+	require.NoError(t, err)
+	require.False(t, live.marker)
 }
 
 func TestLookUpThatFailsIsNotAnEmptyNamespace(t *testing.T) {

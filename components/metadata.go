@@ -51,14 +51,19 @@ func objectLabels() pulumi.StringMap {
 	return labels
 }
 
-// objectMeta is the metadata of an object of this component. One field manager
-// for the whole life of a stack lets a later update, even one that starts from
-// an empty state, take back what an earlier one made without a conflict; it is
-// the stack's own, so that a second stack that meets the objects of a first one
-// is refused by the API server instead of sharing its database.
+// objectMeta is the metadata of an object of this component.
+//
+// One field manager for the whole life of a stack lets a later update, even one
+// that starts from an empty state, take back what an earlier one made. It is the
+// stack's own, so that the claim says whose data it holds (see checkOwner).
+//
+// Whoever changes an object by hand (kubectl scale), and the StatefulSet
+// controller when it has to make a claim, become managers of the fields that
+// they set. The next update takes them back.
 func (p *Postgres) objectMeta(ctx *pulumi.Context, name string, annotations pulumi.StringMap) metav1.ObjectMetaArgs {
 	all := pulumi.StringMap{
 		annotationFieldManager: pulumi.String(fieldManager(ctx)),
+		annotationPatchForce:   pulumi.String("true"),
 	}
 	maps.Copy(all, annotations)
 	return metav1.ObjectMetaArgs{

@@ -77,6 +77,13 @@ func (p *Postgres) podTemplate() corev1.PodTemplateSpecArgs {
 						DefaultMode: pulumi.Int(0o440),
 					},
 				},
+				corev1.VolumeArgs{
+					Name: pulumi.String("marker"),
+					ConfigMap: corev1.ConfigMapVolumeSourceArgs{
+						Name:     pulumi.String(markerName),
+						Optional: pulumi.Bool(true),
+					},
+				},
 				memory("shared-memory", sharedMemory),
 				memory("run", "16Mi"),
 				corev1.VolumeArgs{Name: pulumi.String("tmp"), EmptyDir: corev1.EmptyDirVolumeSourceArgs{}},
@@ -97,20 +104,12 @@ func (p *Postgres) container() corev1.ContainerArgs {
 				Protocol:      pulumi.String("TCP"),
 			},
 		},
-		Env: corev1.EnvVarArray{
-			fromConfigMap(databaseKey),
-			fromConfigMap(userKey),
-			env("POSTGRES_PASSWORD_FILE", path.Join(credentialsPath, passwordKey)),
-			env("PGDATA", dataPath),
-			// The socket inside the pod is how the server's role follows the
-			// Secret; everybody else comes over TCP and needs the password.
-			env("POSTGRES_INITDB_ARGS", "--data-checksums --auth-local=trust --auth-host=scram-sha-256"),
-			env("POSTGRES_HOST_AUTH_METHOD", "scram-sha-256"),
-		},
+		Env: p.environment(),
 		VolumeMounts: corev1.VolumeMountArray{
 			mount(claimTemplateName, volumePath, false),
 			mount("scripts", scriptsPath, true),
 			mount("credentials", credentialsPath, true),
+			mount("marker", markerPath, true),
 			mount("shared-memory", "/dev/shm", false),
 			mount("run", "/var/run/postgresql", false),
 			mount("tmp", "/tmp", false),
@@ -136,6 +135,24 @@ func (p *Postgres) container() corev1.ContainerArgs {
 		// are in the pod's status, where an update shows them.
 		TerminationMessagePolicy: pulumi.String("FallbackToLogsOnError"),
 	}
+}
+
+func (p *Postgres) environment() corev1.EnvVarArray {
+	variables := corev1.EnvVarArray{
+		fromConfigMap(databaseKey),
+		fromConfigMap(userKey),
+		env("POSTGRES_PASSWORD_FILE", path.Join(credentialsPath, passwordKey)),
+		env("PGDATA", dataPath),
+		env("DATA_EXPECTED", markerPath),
+		// The socket inside the pod is how the server's role follows the
+		// Secret; everybody else comes over TCP and needs the password.
+		env("POSTGRES_INITDB_ARGS", "--data-checksums --auth-local=trust --auth-host=scram-sha-256"),
+		env("POSTGRES_HOST_AUTH_METHOD", "scram-sha-256"),
+	}
+	if p.args.InitializeEmptyVolume {
+		variables = append(variables, env(initializeVariable, "true"))
+	}
+	return variables
 }
 
 // probe runs a command every period, and gives up after failing for the limit.

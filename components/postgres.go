@@ -73,6 +73,10 @@ type PostgresArgs struct {
 	// Password is the password of User. A change restarts the server, and the
 	// old one stops working. Default: one is generated, and kept.
 	Password pulumi.StringInput
+	// InitializeEmptyVolume lets a server begin with an empty database where
+	// data is expected, after the volume was lost. A change restarts the
+	// server. Default false: it refuses to start.
+	InitializeEmptyVolume bool
 	// DeleteData lets a destroy delete the namespace, the Secret and the volume
 	// with all rows. Default false: they stay, and the next update takes them
 	// back.
@@ -136,6 +140,7 @@ type Postgres struct {
 	Kubeconfig pulumi.StringOutput
 
 	args            PostgresArgs
+	existing        existing
 	namespace       *corev1.Namespace
 	configMap       *corev1.ConfigMap
 	configDigest    string
@@ -188,9 +193,12 @@ func (p *Postgres) declare(ctx *pulumi.Context, name string) error {
 			return err
 		}
 	}
-	return p.newStatefulSet(ctx, name, child, pulumi.DependsOn([]pulumi.Resource{
+	if err := p.newStatefulSet(ctx, name, child, pulumi.DependsOn([]pulumi.Resource{
 		p.namespace, p.configMap, p.secret, p.service, p.headlessService, p.claim,
-	}))
+	})); err != nil {
+		return err
+	}
+	return p.newMarker(ctx, name, child, pulumi.DependsOn([]pulumi.Resource{p.statefulSet}))
 }
 
 func (p *Postgres) setOutputs(ctx *pulumi.Context) {

@@ -185,6 +185,25 @@ func TestDataOutlivesADestroy(t *testing.T) {
 	}
 }
 
+func TestDataIsExpectedOnceAServerWasReady(t *testing.T) {
+	t.Parallel()
+	const key = "kubernetes:core/v1:ConfigMap/postgres-data-expected"
+	s := setup(t, nil, nil)
+	require.Equal(t, "postgres-data-expected", s.input(t, key, "metadata", "name"))
+	require.True(t, s.resources[key].RegisterRPC.GetRetainOnDelete(), "the data outlives the stack, and so does the marker")
+	require.True(t, slices.ContainsFunc(s.resources[key].RegisterRPC.GetDependencies(), func(urn string) bool {
+		return strings.Contains(urn, "apps/v1:StatefulSet")
+	}), "made when the server is ready")
+	require.False(t, setup(t, &PostgresArgs{DeleteData: true}, nil).resources[key].RegisterRPC.GetRetainOnDelete())
+
+	require.NotContains(t, setup(t, &PostgresArgs{Replicas: ptr(0)}, nil).resources, key, "no server was ever started")
+	require.NotContains(t, setup(t, nil, map[string]string{"kubernetes:renderYamlToDirectory": "x"}).resources, key)
+
+	require.Equal(t, markerPath, s.env(t)["DATA_EXPECTED"])
+	require.NotContains(t, s.env(t), initializeVariable)
+	require.Equal(t, "true", setup(t, &PostgresArgs{InitializeEmptyVolume: true}, nil).env(t)[initializeVariable])
+}
+
 func TestPasswordIsNowhereButInTheSecret(t *testing.T) {
 	t.Parallel()
 	const password = "hunter2-and-more"
@@ -330,6 +349,7 @@ func TestServices(t *testing.T) {
 			require.Equal(t, 5432.0, s.input(t, serviceKey, "spec", "ports", "0", "port"))
 			annotations := s.input(t, serviceKey, "metadata", "annotations").(map[string]any)
 			delete(annotations, annotationFieldManager)
+			delete(annotations, annotationPatchForce)
 			require.Equal(t, test.await, annotations)
 
 			require.Equal(t, "None", s.input(t, headlessKey, "spec", "clusterIP"))
@@ -377,8 +397,8 @@ func TestTimeBudgetIsInOrder(t *testing.T) {
 
 	require.Positive(t, checkpoint)
 	require.LessOrEqual(t, 2*checkpoint, grace, "the shutdown has at least as long as the checkpoint before it")
-	require.Equal(t, "720s", update.GetUpdate())
-	require.Less(t, grace, 720)
+	require.Equal(t, "420s", update.GetUpdate())
+	require.Less(t, grace, 420)
 	require.Equal(t, update.GetUpdate(), update.GetCreate())
 	require.Equal(t, update.GetUpdate(), update.GetDelete())
 
@@ -386,15 +406,15 @@ func TestTimeBudgetIsInOrder(t *testing.T) {
 		s.container(t, "startupProbe", "periodSeconds").(float64), 24*3600.0, "a recovery of hours is not ended by a probe")
 }
 
-func TestStatefulSetTakesReplicasBackFromWhoeverScaled(t *testing.T) {
+func TestChangesByHandAreTakenBack(t *testing.T) {
 	t.Parallel()
 	s := setup(t, &PostgresArgs{Replicas: ptr(0)}, nil)
 	require.Equal(t, 0.0, s.input(t, setKey, "spec", "replicas"))
-	require.Equal(t, "true", s.input(t, setKey, "metadata", "annotations", annotationPatchForce))
-	for _, key := range []string{secretKey, claimKey, namespaceKey} {
-		require.Nil(t, s.input(t, key, "metadata", "annotations", annotationPatchForce),
-			"another stack's %s is not taken over by force", key)
+	for _, key := range []string{configKey, secretKey, serviceKey, headlessKey, claimKey, setKey} {
+		require.Equal(t, "true", s.input(t, key, "metadata", "annotations", annotationPatchForce), key)
 	}
+	require.Nil(t, s.input(t, namespaceKey, "metadata", "annotations", annotationPatchForce),
+		"a namespace that belongs to somebody is not taken by force")
 }
 
 func TestProviderHasTheStacksKubernetesSettings(t *testing.T) {

@@ -34,7 +34,8 @@ func newPod(t *testing.T, programs map[string]string) *pod {
 	p := &pod{dir: dir, data: filepath.Join(volume, "pgdata")}
 	p.env = []string{
 		"PATH=" + bin + ":" + os.Getenv("PATH"), "RECORD=" + filepath.Join(dir, "record"),
-		"PGDATA=" + p.data, "POSTGRES_USER=clerk", "POSTGRES_DB=shop", "POSTGRES_PASSWORD_FILE=" + password,
+		"PGDATA=" + p.data, "DATA_EXPECTED=" + filepath.Join(dir, "expected"),
+		"POSTGRES_USER=clerk", "POSTGRES_DB=shop", "POSTGRES_PASSWORD_FILE=" + password,
 	}
 	return p
 }
@@ -118,6 +119,50 @@ func TestFirstStartStopsWhenThePodIsStopped(t *testing.T) {
 	p := newPod(t, image(`kill -TERM "$PPID"; while kill -0 "$PPID"; do sleep 0.05; done 2>/dev/null`))
 	require.Equal(t, 143, p.run(t, startScript))
 	require.NoDirExists(t, p.data)
+}
+
+func TestEmptyVolumeWhereDataIsExpectedIsNotInitialized(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name        string
+		variable    string
+		expected    bool
+		initialized bool
+	}{
+		{"first start", "", false, true},
+		{"volume lost", "", true, false},
+		{"volume lost, setting false", "INITIALIZE_EMPTY_VOLUME=false", true, false},
+		{"volume lost, begin again on purpose", "INITIALIZE_EMPTY_VOLUME=true", true, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			p := newPod(t, image(""))
+			p.env = append(p.env, test.variable)
+			if test.expected {
+				p.write(t, "../../expected/README")
+			}
+			code := p.run(t, startScript)
+			if test.initialized {
+				require.Zero(t, code)
+				require.FileExists(t, filepath.Join(p.data, "PG_VERSION"))
+				return
+			}
+			require.Equal(t, 1, code)
+			require.Equal(t, "start: this server had data, and its volume is empty: it was deleted or exchanged. "+
+				"Nothing was initialized. Restore the volume, or begin again without the old rows: "+
+				"pulumi config set initializeEmptyVolume true\n", p.console.String())
+			require.NoDirExists(t, p.data)
+			require.NoDirExists(t, p.data+".initializing")
+		})
+	}
+}
+
+func TestExpectedDataIsStarted(t *testing.T) {
+	t.Parallel()
+	p := newPod(t, image(""))
+	p.write(t, "../../expected/README")
+	p.write(t, "PG_VERSION")
+	require.Zero(t, p.run(t, startScript))
 }
 
 func TestForeignFilesAreNotTouched(t *testing.T) {

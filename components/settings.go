@@ -24,7 +24,12 @@ var settings = map[string]func(a *PostgresArgs, value string) *InvalidSetting{
 	"database":     func(a *PostgresArgs, value string) *InvalidSetting { a.Database = value; return nil },
 	"user":         func(a *PostgresArgs, value string) *InvalidSetting { a.User = value; return nil },
 	"password":     readPassword,
-	"deleteData":   readDeleteData,
+	"deleteData": func(a *PostgresArgs, value string) *InvalidSetting {
+		return readBool("deleteData", value, &a.DeleteData)
+	},
+	"initializeEmptyVolume": func(a *PostgresArgs, value string) *InvalidSetting {
+		return readBool("initializeEmptyVolume", value, &a.InitializeEmptyVolume)
+	},
 }
 
 // ArgsFromConfig reads the settings of a project from the whole config of its
@@ -107,11 +112,11 @@ func readPassword(a *PostgresArgs, value string) *InvalidSetting {
 	return checkPassword(value)
 }
 
-func readDeleteData(a *PostgresArgs, value string) *InvalidSetting {
+func readBool(setting, value string, field *bool) *InvalidSetting {
 	switch value {
 	case "true", "false":
-		a.DeleteData = value == "true"
+		*field = value == "true"
 		return nil
 	}
-	return invalid("deleteData", value, "true or false", set("deleteData", "false"))
+	return invalid(setting, value, "true or false", set(setting, "false"))
 }

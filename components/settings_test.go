@@ -34,6 +34,8 @@ func TestValidSettings(t *testing.T) {
 		"user":         {"codewizard", "postgres", "_x", "my-app_2", long},
 		"password":     {"", "x", "it's \"quoted\" \\ $HOME `id` %s", "pässwörd 密码", strings.Repeat("x", 1024)},
 		"deleteData":   {"true", "false"},
+
+		"initializeEmptyVolume": {"true", "false"},
 	} {
 		for _, value := range values {
 			_, err := read(map[string]string{setting: value})
@@ -169,9 +171,10 @@ func TestInvalidSettings(t *testing.T) {
 		{"deleteData", "True", `got "True", ` + wantDeleteData},
 		{"deleteData", "1", `got "1", ` + wantDeleteData},
 		{"deleteData", "", `got "", ` + wantDeleteData},
+		{"initializeEmptyVolume", "on", `got "on", expected true or false; set it with: pulumi config set initializeEmptyVolume false`},
 
-		{"foo", "bar", `got "bar", expected one of the settings accessModes, database, deleteData, image, namespace, nodePort, password, replicas, serviceType, storage, storageClass or user; remove it with: pulumi config rm foo`},
-		{"Replicas", "1", `got "1", expected one of the settings accessModes, database, deleteData, image, namespace, nodePort, password, replicas, serviceType, storage, storageClass or user; remove it with: pulumi config rm Replicas`},
+		{"foo", "bar", `got "bar", expected one of the settings accessModes, database, deleteData, image, initializeEmptyVolume, namespace, nodePort, password, replicas, serviceType, storage, storageClass or user; remove it with: pulumi config rm foo`},
+		{"Replicas", "1", `got "1", expected one of the settings accessModes, database, deleteData, image, initializeEmptyVolume, namespace, nodePort, password, replicas, serviceType, storage, storageClass or user; remove it with: pulumi config rm Replicas`},
 	} {
 		_, err := read(map[string]string{test.setting: test.value})
 		require.EqualError(t, err, "1 setting is invalid, nothing was changed:\n  "+test.setting+": "+test.want,

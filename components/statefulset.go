@@ -18,11 +18,7 @@ import (
 func (p *Postgres) newStatefulSet(ctx *pulumi.Context, name string, opts ...pulumi.ResourceOption) error {
 	timeout := fmt.Sprintf("%ds", seconds(updateTimeout))
 	statefulSet, err := appsv1.NewStatefulSet(ctx, name, &appsv1.StatefulSetArgs{
-		Metadata: p.objectMeta(ctx, statefulSetName, pulumi.StringMap{
-			// Whoever scales by hand becomes the manager of spec.replicas; the
-			// next update takes it back.
-			annotationPatchForce: pulumi.String("true"),
-		}),
+		Metadata: p.objectMeta(ctx, statefulSetName, nil),
 		Spec: appsv1.StatefulSetSpecArgs{
 			ServiceName:         pulumi.String(headlessServiceName),
 			Replicas:            pulumi.Int(*p.args.Replicas),

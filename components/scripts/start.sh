@@ -10,6 +10,13 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
         exit 1
     fi
 
+    if [ -e "$DATA_EXPECTED/README" ] && [ "${INITIALIZE_EMPTY_VOLUME-}" != true ]; then
+        echo "start: this server had data, and its volume is empty: it was deleted or exchanged." \
+            "Nothing was initialized. Restore the volume, or begin again without the old rows:" \
+            "pulumi config set initializeEmptyVolume true" >&2
+        exit 1
+    fi
+
     # The entrypoint initializes a directory of its own, which becomes the data
     # directory only when it is complete. What an interrupted one left was never
     # anybody's data.
