@@ -79,6 +79,7 @@ export POSTGRES_PASSWORD=hunter2
 ` + extra + `
 exec "$@"`,
 		"postgres": `if [ "$1" = -C ]; then echo scram; exit; fi
+if [ "$1" = --version ]; then echo "postgres (PostgreSQL) ${IMAGE_VERSION-15.4 (Debian 15.4-1)}"; exit; fi
 echo "server: $* in $PGDATA, password ${POSTGRES_PASSWORD-unset}" >>"$RECORD"`,
 	}
 }
@@ -100,6 +101,34 @@ func TestExistingDataIsStartedAsItIs(t *testing.T) {
 	require.Zero(t, p.run(t, startScript))
 	require.Equal(t, "server: -c listen_addresses=* in "+p.data+", password unset\n", p.record(t))
 	require.FileExists(t, filepath.Join(p.data, "rows"))
+}
+
+func TestMajorVersionOfTheImageHasToBeTheVolumes(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		image string
+		major string
+	}{
+		{"15.20", ""}, {"15devel", ""}, {"17.2 (Debian 17.2-1.pgdg120+1)", "17"}, {"14.13", "14"}, {"18beta1", "18"},
+	} {
+		t.Run(test.image, func(t *testing.T) {
+			t.Parallel()
+			p := newPod(t, image(""))
+			p.env = append(p.env, "IMAGE_VERSION="+test.image)
+			p.write(t, "PG_VERSION")
+			code := p.run(t, startScript)
+			if test.major == "" {
+				require.Zero(t, code, p.console.String())
+				require.Contains(t, p.record(t), "server:")
+				return
+			}
+			require.Equal(t, 1, code)
+			require.Equal(t, "start: the volume holds data of PostgreSQL 15, and the image is PostgreSQL "+test.major+
+				". Nothing was touched. Set an image of PostgreSQL 15, or move the rows with pg_dump into a stack with the other one\n",
+				p.console.String())
+			require.NoFileExists(t, filepath.Join(p.dir, "record"))
+		})
+	}
 }
 
 func TestInterruptedFirstStartIsNeverTakenForData(t *testing.T) {

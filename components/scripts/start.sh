@@ -35,5 +35,14 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
     sync
 fi
 
+# The server would refuse as well, but not say what to do.
+volume=$(cat "$PGDATA/PG_VERSION")
+image=$(postgres --version | sed -E 's/^postgres \(PostgreSQL\) ([0-9]+).*/\1/')
+if [ "$volume" != "$image" ]; then
+    echo "start: the volume holds data of PostgreSQL $volume, and the image is PostgreSQL $image." \
+        "Nothing was touched. Set an image of PostgreSQL $volume, or move the rows with pg_dump into a stack with the other one" >&2
+    exit 1
+fi
+
 # PostgreSQL itself listens on localhost alone.
 exec postgres -c listen_addresses='*'
