@@ -12,7 +12,8 @@ cd "$(dirname "$0")"
 context=${1:-}
 stack=dev
 if [ -n "$context" ]; then
-  stack=demo
+  # One stack a cluster: the state of one says nothing about another.
+  stack=demo-$(printf %s "$context" | tr -c 'A-Za-z0-9_.-' -)
 fi
 
 if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then
