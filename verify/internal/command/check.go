@@ -20,6 +20,8 @@ type checkSettings struct {
 	rows  int64
 	hold  time.Duration
 	adopt bool
+	watch bool
+	every time.Duration
 }
 
 func newCheck(streams Streams, exitCode *int) *cobra.Command {
@@ -29,6 +31,7 @@ func newCheck(streams Streams, exitCode *int) *cobra.Command {
 		Short: "Look at the stack as it is now, and prove what can be proven",
 		Example: `  verify                                   the selected stack
   verify --stack prod --timeout 10m
+  verify --watch --interval 5s             round after round
   verify --namespace shop --context prod   a database somebody else deployed
   verify --dsn postgres://app@db.example.org/app
   verify -o json | jq .verdict`,
@@ -43,6 +46,8 @@ func newCheck(streams Streams, exitCode *int) *cobra.Command {
 	flags := command.Flags()
 	flags.Int64Var(&s.rows, "rows", check.DefaultRows, "how many new rows to write; 0 only reads")
 	flags.DurationVar(&s.hold, "hold", check.DefaultHold, "at 0 replicas: how long nothing may answer")
+	flags.BoolVarP(&s.watch, "watch", "w", false, "repeat until interrupted or a violation is found, one line a round")
+	flags.DurationVar(&s.every, "interval", defaultInterval, "with --watch: from the end of a round to the next")
 	flags.BoolVar(&s.adopt, "adopt", false, "take rows that no ledger knows into this one")
 	return command
 }
@@ -54,9 +59,13 @@ func (s *checkSettings) run(ctx context.Context) (int, error) {
 	if s.hold < 0 {
 		return 0, usageError{fmt.Sprintf("--hold %s: expected 0 or more", s.hold)}
 	}
-	return s.look(ctx, "check", func(checker *check.Checker) {
+	configure := func(checker *check.Checker) {
 		checker.Rows, checker.Hold, checker.Adopt = s.rows, s.hold, s.adopt
-	})
+	}
+	if s.watch {
+		return s.watchWith(ctx, configure)
+	}
+	return s.look(ctx, "check", configure)
 }
 
 // look finds the subject, opens its ledger and runs a checker once.
@@ -64,11 +73,14 @@ func (s *settings) look(ctx context.Context, verb string, configure func(*check.
 	if err := s.validate(); err != nil {
 		return 0, err
 	}
+	return s.lookInto(ctx, s.sink(verb), configure)
+}
+
+// lookInto is one look whose result goes into a sink.
+func (s *settings) lookInto(ctx context.Context, sink *report.Sink, configure func(*check.Checker)) (int, error) {
+	defer sink.Progress.Stop()
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	sink := s.sink(verb)
-	defer sink.Progress.Stop()
-
 	found, entries, err := s.open(ctx, sink)
 	if err != nil {
 		return s.cannotStart(ctx, sink, err)

@@ -201,12 +201,17 @@ func (s *settings) printer() report.Printer {
 	case "junit":
 		return report.JUnit{Out: s.streams.Out}
 	}
+	return report.NewTable(s.streams.Out, s.style())
+}
+
+// style is how a table is drawn on the output.
+func (s *settings) style() report.Style {
 	width, terminal := terminalWidth(s.streams.Out)
-	return report.NewTable(s.streams.Out, report.Style{
+	return report.Style{
 		Color: terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb",
 		Width: width,
 		Quiet: s.quiet,
-	})
+	}
 }
 
 // terminalWidth is the width of the terminal that a stream is, and 0 when it is none.

@@ -9,7 +9,11 @@ import (
 )
 
 // JSON prints the whole report as one JSON document, once it is finished.
-type JSON struct{ Out io.Writer }
+type JSON struct {
+	Out io.Writer
+	// Line prints it without line breaks.
+	Line bool
+}
 
 // Header does nothing: the document is printed whole.
 func (j JSON) Header(Target) {}
@@ -21,7 +25,9 @@ func (j JSON) Check(Check) {}
 func (j JSON) Finish(r *Report) error {
 	encoder := json.NewEncoder(j.Out)
 	encoder.SetEscapeHTML(false)
-	encoder.SetIndent("", "  ")
+	if !j.Line {
+		encoder.SetIndent("", "  ")
+	}
 	return encoder.Encode(r)
 }
 
