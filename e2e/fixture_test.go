@@ -18,6 +18,7 @@ const (
 	proven       = 0
 	violated     = 1
 	couldNotTell = 2
+	deadline     = 124
 )
 
 // pod is the StatefulSet's only one.

@@ -1,11 +1,15 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"stateful-postgres/internal/stack"
 )
 
 func TestChangedRowsAreNamed(t *testing.T) {
@@ -51,9 +55,38 @@ func TestEmptiedVolumeIsFound(t *testing.T) {
 	f.up(0)
 	f.verify(proven)
 	f.onVolume("find /volume -mindepth 1 -delete")
+	f.ok(f.Set(f.ctx, "initializeEmptyVolume", "true"))
 	f.up(1)
 	require.Equal(t, "", f.sql("select tablename from pg_tables where schemaname = 'verify'"), "a new database")
 	f.verify(violated)
+	f.verify(violated)
+}
+
+func TestServerRefusesAnEmptiedVolume(t *testing.T) {
+	t.Parallel()
+	f := setup(t, "refuses")
+	f.up(1)
+	f.verify(proven)
+	f.up(0)
+	f.onVolume("find /volume -mindepth 1 -delete")
+
+	f.ok(f.Set(f.ctx, "replicas", "1"))
+	ctx, interrupt := context.WithCancel(f.ctx)
+	defer interrupt()
+	ended := make(chan stack.Result, 1)
+	go func() { ended <- f.Up(ctx) }()
+	f.eventually("the server to say why it does not start", 2*time.Minute, func() (string, bool) {
+		result := f.Kubectl(f.ctx, "logs", pod)
+		return result.String(), strings.Contains(result.Stdout, "initializeEmptyVolume")
+	})
+	check := f.Check(f.ctx, "--timeout", "5s")
+	require.NotEqual(t, proven, check.ExitCode, "%s", check)
+	require.NotRegexp(t, loss, check.Output)
+	interrupt()
+	require.False(t, (<-ended).OK())
+
+	f.ok(f.Set(f.ctx, "initializeEmptyVolume", "true"))
+	f.upAfterKill()
 	f.verify(violated)
 }
 
@@ -67,7 +100,12 @@ func TestExchangedClaimIsFound(t *testing.T) {
 	f.kubectl("delete", "pvc", "postgredb-postgres-0", "--wait")
 	require.Contains(t, f.verify(violated), "postgredb-postgres-0")
 
-	f.ok(f.Refresh(f.ctx))
+	f.ok(f.Set(f.ctx, "replicas", "1"))
+	refused := f.Up(f.ctx)
+	require.False(t, refused.OK(), "%s", refused)
+	require.Contains(t, refused.Output, "initializeEmptyVolume")
+
+	f.ok(f.Set(f.ctx, "initializeEmptyVolume", "true"))
 	f.up(1)
 	f.verify(violated)
 }
@@ -127,21 +165,30 @@ func TestVerifyCannotTellWhenItCannotConnect(t *testing.T) {
 	cut := func() {
 		f.kubectl("patch", "service", "postgres", "--type=merge", `--patch={"spec":{"selector":{"app.kubernetes.io/instance":"nobody"}}}`)
 	}
+	dsn := func(address string) []string {
+		return []string{"--dsn", "postgres://codewizard@" + address + "/codewizard"}
+	}
+	ofStack := []string{"--stack", f.Name}
 	for _, c := range []struct {
 		name  string
 		cut   func()
 		flags []string
+		code  int
 	}{
-		{name: "no server at the address", flags: []string{"--dsn", "postgres://codewizard:wrong@127.0.0.1:1/codewizard"}},
-		{name: "refused by the server", flags: []string{"--dsn",
-			"postgres://codewizard:wrong@" + host + ":" + text(f.outputs()["nodePort"]) + "/codewizard"}},
-		{name: "no such context", flags: []string{"--context", "nowhere"}},
-		{name: "Service leads nowhere", cut: cut},
+		{name: "no server at the address", flags: dsn("127.0.0.1:1"), code: deadline},
+		{name: "refused by the server", flags: dsn(host + ":" + text(f.outputs()["nodePort"])), code: couldNotTell},
+		{name: "no such context", flags: append(ofStack, "--context", "nowhere"), code: couldNotTell},
+		{name: "Service leads nowhere", cut: cut, flags: ofStack, code: deadline},
 	} {
 		if c.cut != nil {
 			c.cut()
 		}
-		output := f.verify(couldNotTell, append(c.flags, "--timeout", "5s")...)
-		require.NotRegexp(t, `(?i)\b(lost|missing|violated)\b`, output, c.name)
+		result := f.Run(f.ctx, append([]string{workspace.Verify, "--ledger", f.Ledger(), "--timeout", "5s"}, c.flags...)...)
+		require.Equal(t, c.code, result.ExitCode, "%s: %s", c.name, result)
+		require.Contains(t, result.Output, "COULD NOT TELL", c.name)
+		require.NotRegexp(t, loss, result.Output, c.name)
 	}
 }
+
+// loss is what verify never says when it could not look at the rows.
+const loss = `(?i)\b(lost|missing)\b`

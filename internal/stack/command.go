@@ -59,6 +59,11 @@ func (s *Stack) Run(ctx context.Context, arguments ...string) Result {
 	return s.workspace.run(ctx, s.Command(ctx, arguments...))
 }
 
+// Run runs a command that belongs to no stack.
+func (w *Workspace) Run(ctx context.Context, arguments ...string) Result {
+	return w.run(ctx, w.command(ctx, arguments...))
+}
+
 func (w *Workspace) command(ctx context.Context, arguments ...string) *exec.Cmd {
 	command := exec.CommandContext(ctx, arguments[0], arguments[1:]...)
 	command.Dir = w.Root

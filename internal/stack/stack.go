@@ -65,9 +65,14 @@ func (s *Stack) Up(ctx context.Context, flags ...string) Result {
 	return s.Run(ctx, s.UpArguments(flags...)...)
 }
 
+// PreviewArguments are those of `pulumi preview`.
+func (s *Stack) PreviewArguments(flags ...string) []string {
+	return s.operation("preview", flags)
+}
+
 // Preview is `pulumi preview`.
 func (s *Stack) Preview(ctx context.Context, flags ...string) Result {
-	return s.Run(ctx, s.operation("preview", flags)...)
+	return s.Run(ctx, s.PreviewArguments(flags...)...)
 }
 
 // Refresh is `pulumi refresh`.
@@ -107,9 +112,14 @@ func (s *Stack) Outputs(ctx context.Context) (map[string]any, error) {
 	return outputs, nil
 }
 
-// Check is the verify command with its ledger in the stack's folder.
+// CheckArguments are those of verify, with its ledger in the stack's folder.
+func (s *Stack) CheckArguments(flags ...string) []string {
+	return append([]string{s.workspace.Verify, "--stack", s.Name, "--ledger", s.Ledger()}, flags...)
+}
+
+// Check is the verify command.
 func (s *Stack) Check(ctx context.Context, flags ...string) Result {
-	return s.Run(ctx, append([]string{s.workspace.Verify, "--stack", s.Name, "--ledger", s.Ledger()}, flags...)...)
+	return s.Run(ctx, s.CheckArguments(flags...)...)
 }
 
 // Kubectl runs kubectl in the stack's namespace.
