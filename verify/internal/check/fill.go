@@ -2,6 +2,7 @@ package check
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -129,6 +130,10 @@ func (c *Checker) fillTo(ctx context.Context, way *way, writer *rows.Writer, cou
 			}
 		}
 		written, err := writer.Add(ctx, min(left, c.Fill.Batch))
+		var broken *rows.LedgerError
+		if errors.As(err, &broken) {
+			return err
+		}
 		switch written.Outcome {
 		case commit.Acknowledged, commit.AcknowledgedLocally:
 			counts.Added += written.Rows

@@ -2,6 +2,7 @@ package check
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -194,6 +195,10 @@ func (c *Checker) writeRows(ctx context.Context, conn *pgx.Conn, way *way, evide
 	}
 	writer.Use(session)
 	written, err := writer.Add(ctx, c.Rows)
+	var broken *rows.LedgerError
+	if errors.As(err, &broken) {
+		return err
+	}
 	switch written.Outcome {
 	case commit.Acknowledged, commit.AcknowledgedLocally:
 	case commit.Failed:

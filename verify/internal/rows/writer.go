@@ -71,12 +71,20 @@ type Written struct {
 	Took time.Duration
 }
 
+// LedgerError is a ledger that could not be written. Nothing may be written any more then.
+type LedgerError struct{ Err error }
+
+func (e *LedgerError) Error() string { return e.Err.Error() }
+
+// Unwrap returns what the ledger said.
+func (e *LedgerError) Unwrap() error { return e.Err }
+
 // Add writes rows in one transaction and enters what became of them. The error explains an
-// outcome that is not acknowledged, or says that the ledger could not be written.
+// outcome that is not acknowledged, or is a *LedgerError.
 func (w *Writer) Add(ctx context.Context, rows int64) (Written, error) {
 	written := Written{First: w.run.Next(), Rows: rows}
 	if err := w.ledger.Intend(w.run.ID, written.First, rows, rows); err != nil {
-		return written, err
+		return written, &LedgerError{err}
 	}
 	started := time.Now()
 	outcome, cause := w.session.Transact(ctx, func(ctx context.Context, conn *pgconn.PgConn) error {
@@ -91,7 +99,7 @@ func (w *Writer) Add(ctx context.Context, rows int64) (Written, error) {
 	}[outcome]
 	if decided {
 		if err := w.ledger.Resolve(w.run.ID, written.First, rows, status); err != nil {
-			return written, err
+			return written, &LedgerError{err}
 		}
 	}
 	if cause != nil {

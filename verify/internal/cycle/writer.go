@@ -1,0 +1,151 @@
+package cycle
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"stateful-postgres/verify/internal/check"
+	"stateful-postgres/verify/internal/commit"
+	"stateful-postgres/verify/internal/rows"
+)
+
+const (
+	// pace is the time from one transaction to the next, and between attempts to connect: the
+	// resolution with which an outage is measured.
+	pace           = 20 * time.Millisecond
+	rowsAtATime    = 1
+	connectTimeout = 2 * time.Second
+)
+
+// stream writes one row after the other, through outages, until it is stopped, and measures how
+// long no write was acknowledged.
+type stream struct {
+	subject *check.Subject
+	writer  *rows.Writer
+	// turn is held while the ledger is used: it belongs to one of stream and checks at a time.
+	turn *sync.Mutex
+
+	stop func()
+	done chan struct{}
+
+	mutex sync.Mutex
+	// problem is an error of the ledger, after which nothing is written any more.
+	problem                       error
+	acknowledged, failed, unknown int64
+	lastAt                        time.Time
+	// longest is the longest time between two acknowledged writes.
+	longest time.Duration
+	// resumed is closed at the first acknowledged write after expectResume.
+	resumed chan struct{}
+}
+
+func startStream(ctx context.Context, subject *check.Subject, writer *rows.Writer, turn *sync.Mutex) *stream {
+	ctx, cancel := context.WithCancel(ctx)
+	s := &stream{subject: subject, writer: writer, turn: turn, stop: cancel, done: make(chan struct{}), lastAt: time.Now()}
+	go func() {
+		defer close(s.done)
+		s.run(ctx)
+	}()
+	return s
+}
+
+// halt stops the stream; a transaction in flight is waited for.
+func (s *stream) halt() {
+	s.stop()
+	<-s.done
+}
+
+func (s *stream) run(ctx context.Context) {
+	var session *commit.Session
+	var closeSession func()
+	defer func() {
+		if session != nil {
+			closeSession()
+		}
+	}()
+	ticker := time.NewTicker(pace)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if session != nil && !session.Usable() {
+			closeSession()
+			session = nil
+		}
+		if session == nil {
+			attempt, cancel := context.WithTimeout(ctx, connectTimeout)
+			opened, closeOpened, err := s.open(ctx, attempt)
+			cancel()
+			if err != nil {
+				continue
+			}
+			session, closeSession = opened, closeOpened
+		}
+		if !s.write(ctx, session) {
+			return
+		}
+	}
+}
+
+// open connects within an attempt; what it makes lives as long as ctx.
+func (s *stream) open(ctx, attempt context.Context) (*commit.Session, func(), error) {
+	lifetime, end := context.WithCancel(ctx)
+	stopAtTimeout := context.AfterFunc(attempt, end)
+	session, closeSession, err := s.subject.Open(lifetime)
+	if err != nil || !stopAtTimeout() {
+		end()
+		if err == nil {
+			closeSession()
+			err = context.Cause(attempt)
+		}
+		return nil, nil, err
+	}
+	return session, func() { closeSession(); end() }, nil
+}
+
+// write runs one transaction and enters what became of it. It returns false when there is no
+// use in going on.
+func (s *stream) write(ctx context.Context, session *commit.Session) bool {
+	s.turn.Lock()
+	s.writer.Use(session)
+	written, err := s.writer.Add(ctx, rowsAtATime)
+	s.turn.Unlock()
+
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	switch written.Outcome {
+	case commit.Acknowledged, commit.AcknowledgedLocally:
+		now := time.Now()
+		s.acknowledged += written.Rows
+		s.longest = max(s.longest, now.Sub(s.lastAt))
+		s.lastAt = now
+		if s.resumed != nil {
+			close(s.resumed)
+			s.resumed = nil
+		}
+	case commit.Failed:
+		s.failed += written.Rows
+	default:
+		s.unknown += written.Rows
+	}
+	var broken *rows.LedgerError
+	if errors.As(err, &broken) {
+		s.problem = err
+		return false
+	}
+	return true
+}
+
+// expectResume returns a channel that is closed at the next acknowledged write.
+func (s *stream) expectResume() <-chan struct{} {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	resumed := make(chan struct{})
+	s.resumed = resumed
+	return resumed
+}
