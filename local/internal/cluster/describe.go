@@ -2,33 +2,29 @@ package cluster
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"text/tabwriter"
 	"time"
 
 	"stateful-postgres/local/internal/status"
-	"stateful-postgres/local/internal/supervisor"
 )
 
 // Describe writes what runs: machines, their components and how often each was
-// started again. It returns [supervisor.ErrNotRunning] when nothing does.
+// started again. It is an error when nothing does.
 func (c *Cluster) Describe(ctx context.Context, out io.Writer) error {
 	info, err := c.running(ctx)
-	if errors.Is(err, supervisor.ErrNotRunning) {
-		return err
-	}
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "The local cluster of %s runs since %s (%s), supervisor process %d.\n",
-		info.Root, info.Started.Local().Format(time.DateTime), status.Elapsed(time.Since(info.Started)), info.PID)
-	fmt.Fprintf(out, "Control plane %s, nodes", info.Topology.APIServer())
+	fmt.Fprintf(out, "Up             %s, supervisor process %d\n", status.Elapsed(time.Since(info.Started)), info.PID)
+	fmt.Fprintf(out, "Checkout       %s\n", info.Root)
+	fmt.Fprintf(out, "Control plane  %s\n", info.Topology.APIServer())
+	fmt.Fprint(out, "Nodes         ")
 	for _, n := range info.Topology.AllNodes() {
 		fmt.Fprintf(out, " %s", n.Address)
 	}
-	fmt.Fprintf(out, ". Logs: %s\n\n", c.Layout.Logs())
+	fmt.Fprintf(out, "\nLogs           %s\n\n", c.Layout.Logs())
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "MACHINE\tCOMPONENT\tSTATE\tFOR\tRESTARTS\tLAST EXIT")
 	for _, m := range info.Machines {

@@ -75,6 +75,16 @@ func TestRequirementIsMetByFilesNotByPackages(t *testing.T) {
 	require.False(t, r.met())
 }
 
+func TestHalfInstalledPackagesAreBroken(t *testing.T) {
+	t.Parallel()
+	states := parseStates("a ok installed\nb ok unpacked\nc reinstreq half-installed\nd ok config-files\ne ok half-configured\nf reinstreq installed\n\n")
+	for name, want := range map[string]bool{"a": false, "b": true, "c": true, "d": false, "e": true, "f": true, "unknown to dpkg": false} {
+		require.Equal(t, want, states[name].broken(), name)
+	}
+	require.True(t, states["c"].reinstall)
+	require.False(t, states["b"].reinstall)
+}
+
 const policy = "usr/sbin/policy-rc.d"
 
 func TestInstallationLeavesTheHostAsItWas(t *testing.T) {

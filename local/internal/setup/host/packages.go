@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"stateful-postgres/local/internal/setup/tool"
 )
@@ -57,47 +59,95 @@ func (r requirement) met() bool {
 	return true
 }
 
-// MissingPackages lists the Debian packages that have to be installed.
-func (f Facts) MissingPackages() []string {
-	var missing []string
-	for _, r := range requirements(f.Version) {
-		if !r.met() {
-			missing = append(missing, r.packages...)
-		}
-	}
-	return missing
+// Needs is what has to be done with Debian's packages.
+type Needs struct {
+	// Packages have to be installed.
+	Packages []string
+	// Repair says that an earlier installation was interrupted: packages may
+	// look complete without being configured.
+	Repair bool
 }
 
-// Interrupted says that an earlier Install was killed. Its packages may look
-// complete without being configured, so Install has to run again.
-func Interrupted() bool { return held(root) }
+// Nothing says that the machine has all it needs.
+func (n Needs) Nothing() bool { return len(n.Packages) == 0 && !n.Repair }
 
-// Install installs packages and starts nothing: no service runs after it that
-// did not run before, now or at the next boot. It also completes an
-// interrupted installation.
-func Install(ctx context.Context, log *tool.Log, packages []string, update func(string)) (err error) {
+// PackageNeeds finds out what has to be done, and does nothing.
+func (f Facts) PackageNeeds(ctx context.Context) (Needs, error) {
+	needs := Needs{Repair: held(root)}
+	var all []string
+	for _, r := range requirements(f.Version) {
+		all = append(all, r.packages...)
+		if !r.met() {
+			needs.Packages = append(needs.Packages, r.packages...)
+		}
+	}
+	states, err := query(ctx)
+	if err != nil {
+		return Needs{}, err
+	}
+	needs.Repair = needs.Repair || slices.ContainsFunc(all, func(name string) bool { return states[name].broken() })
+	return needs, nil
+}
+
+// state is what dpkg records of a package that it knows.
+type state struct {
+	// status is how far it is installed, such as "installed" or "unpacked".
+	status string
+	// reinstall says that dpkg was killed while it unpacked the package.
+	reinstall bool
+}
+
+func (s state) broken() bool {
+	return s.reinstall || !slices.Contains([]string{"", "installed", "config-files", "not-installed"}, s.status)
+}
+
+// query asks dpkg for the states of all packages.
+func query(ctx context.Context) (map[string]state, error) {
+	out, err := exec.CommandContext(ctx, "dpkg-query", "--show", "--showformat", stateFormat).Output()
+	if err != nil {
+		return nil, fmt.Errorf("dpkg-query: %w", err)
+	}
+	return parseStates(string(out)), nil
+}
+
+const stateFormat = "${Package} ${db:Status-Eflag} ${db:Status-Status}\n"
+
+func parseStates(text string) map[string]state {
+	states := map[string]state{}
+	for line := range strings.Lines(text) {
+		if fields := strings.Fields(line); len(fields) == 3 {
+			states[fields[0]] = state{status: fields[2], reinstall: fields[1] == "reinstreq"}
+		}
+	}
+	return states
+}
+
+// Install does what has to be done and starts nothing: no service runs after
+// it that did not run before, now or at the next boot.
+func Install(ctx context.Context, log *tool.Log, needs Needs, update func(string)) (err error) {
 	run := func(args ...string) error {
 		return log.Run(ctx, tool.Command{Args: args, Env: []string{"DEBIAN_FRONTEND=noninteractive"}, Line: update})
 	}
-	interrupted := held(root)
 	restore, err := keepServicesDown(root)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, restore()) }()
 
-	if interrupted {
-		if err := run("dpkg", "--configure", "--pending"); err != nil {
+	update(strings.Join(needs.Packages, " "))
+	aptGet := []string{"apt-get", "-o", fmt.Sprintf("DPkg::Lock::Timeout=%d", int(lockTimeout.Seconds()))}
+	install := slices.Concat(aptGet, []string{"install", "--yes", "--no-install-recommends", "--no-remove"})
+	if needs.Repair {
+		damaged, err := repair(ctx, run)
+		if err != nil {
 			return err
 		}
+		install = append(install, "--fix-broken")
+		if len(damaged) > 0 {
+			install = slices.Concat(install, []string{"--reinstall"}, damaged)
+		}
 	}
-	if len(packages) == 0 {
-		return nil
-	}
-	update(strings.Join(packages, " "))
-	// Another apt at work is waited for, in seconds.
-	aptGet := []string{"apt-get", "-o", "DPkg::Lock::Timeout=300"}
-	install := slices.Concat(aptGet, []string{"install", "--yes", "--no-install-recommends", "--no-remove"}, packages)
+	install = append(install, needs.Packages...)
 	if err := run(install...); err != nil {
 		if ctx.Err() != nil {
 			return err
@@ -110,7 +160,47 @@ func Install(ctx context.Context, log *tool.Log, packages []string, update func(
 			return err
 		}
 	}
-	return disableServices(run, packages)
+	return disableServices(run, needs.Packages)
+}
+
+const (
+	// lockTimeout is how long another apt or dpkg at work is waited for: it may
+	// be the one that a killed set-up had started.
+	lockTimeout  = 5 * time.Minute
+	lockInterval = time.Second
+)
+
+// repair configures what an interrupted installation unpacked, without which
+// apt does nothing, and returns the packages that have to be unpacked again.
+func repair(ctx context.Context, run func(args ...string) error) (damaged []string, err error) {
+	// Unlike apt, dpkg does not wait for its lock.
+	for deadline := time.Now().Add(lockTimeout); ; {
+		err := run("dpkg", "--configure", "--pending")
+		var failure *tool.Failure
+		locked := errors.As(err, &failure) && slices.ContainsFunc(failure.Tail, func(line string) bool {
+			return strings.Contains(line, "locked by another process")
+		})
+		if locked && time.Now().After(deadline) {
+			return nil, err
+		}
+		if !locked {
+			// What cannot be configured is left to apt, which says why.
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(lockInterval):
+		}
+	}
+	states, err := query(ctx)
+	for name, s := range states {
+		if s.reinstall {
+			damaged = append(damaged, name)
+		}
+	}
+	slices.Sort(damaged)
+	return damaged, err
 }
 
 // disableServices takes back what a package's installation arranged for the
