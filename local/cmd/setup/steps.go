@@ -59,12 +59,12 @@ func (s setup) step(title, log string, work func(log *tool.Log, update func(stri
 }
 
 func (s setup) packages(ctx context.Context) error {
-	missing := s.facts.MissingPackages()
-	if len(missing) == 0 && !host.Interrupted() {
-		return nil
+	needs, err := s.facts.PackageNeeds(ctx)
+	if err != nil || needs.Nothing() {
+		return err
 	}
 	return s.step("Installing Debian packages", "packages", func(log *tool.Log, update func(string)) error {
-		return host.Install(ctx, log, missing, update)
+		return host.Install(ctx, log, needs, update)
 	})
 }
 
