@@ -64,6 +64,14 @@ func optionalString(value string) pulumi.StringPtrInput {
 	return pulumi.StringPtr(value)
 }
 
+// optionalStringMap is nil for an empty map.
+func optionalStringMap(values map[string]string) pulumi.StringMapInput {
+	if len(values) == 0 {
+		return nil
+	}
+	return pulumi.ToStringMap(values)
+}
+
 // canonicalQuantity is a valid quantity in the form that the API server gives
 // it.
 func canonicalQuantity(value string) string {

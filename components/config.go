@@ -38,6 +38,9 @@ const (
 	userKey     = "POSTGRES_USER"
 )
 
+// initScriptPrefix begins the ConfigMap's keys of the scripts of the settings.
+const initScriptPrefix = "initdb-"
+
 // newConfigMap declares the ConfigMap: what the image is told, and the scripts.
 func (p *Postgres) newConfigMap(ctx *pulumi.Context, name string, opts ...pulumi.ResourceOption) error {
 	data, err := p.configData()
@@ -66,6 +69,9 @@ func (p *Postgres) configData() (map[string]string, error) {
 			return nil, err
 		}
 		data[scriptKey(path)] = string(text)
+	}
+	for name, text := range p.args.InitScripts {
+		data[initScriptPrefix+name] = text
 	}
 	return data, nil
 }

@@ -1,7 +1,9 @@
 package components
 
 import (
+	"maps"
 	"path"
+	"slices"
 	"strconv"
 	"time"
 
@@ -26,24 +28,34 @@ const (
 	scriptsPath     = "/etc/stateful-postgres"
 	credentialsPath = "/run/secrets/postgres"
 
-	// sharedMemory is the size limit of /dev/shm, which parallel queries use.
-	// The container runtime's own default of 64 MiB is too small for them.
-	sharedMemory = "256Mi"
+	// initScriptsPath is where the image looks for what its first start runs.
+	initScriptsPath = "/docker-entrypoint-initdb.d"
+
+	// checksumPrefix begins the annotations that replace a pod when what it
+	// reads has changed.
+	checksumPrefix = "checksum/"
 )
 
 // podTemplate is the pod of one server. It passes the restricted Pod Security
 // Standard.
-func (p *Postgres) podTemplate() corev1.PodTemplateSpecArgs {
+func (p *Postgres) podTemplate() (corev1.PodTemplateSpecArgs, error) {
+	scheduling, err := p.args.scheduling()
+	if err != nil {
+		return corev1.PodTemplateSpecArgs{}, err
+	}
+	annotations := pulumi.ToStringMap(p.args.PodAnnotations)
+	annotations[checksumPrefix+"config"] = pulumi.String(p.configDigest)
+	annotations[checksumPrefix+"credentials"] = p.passwordDigest()
+
 	return corev1.PodTemplateSpecArgs{
-		Metadata: metav1.ObjectMetaArgs{
-			Labels: objectLabels(),
-			Annotations: pulumi.StringMap{
-				// A change of either makes the StatefulSet replace the pod.
-				"checksum/config":      pulumi.String(p.configDigest),
-				"checksum/credentials": p.passwordDigest(),
-			},
-		},
+		Metadata: metav1.ObjectMetaArgs{Labels: objectLabels(), Annotations: annotations},
 		Spec: corev1.PodSpecArgs{
+			NodeSelector:      optionalStringMap(p.args.NodeSelector),
+			Tolerations:       scheduling.tolerations,
+			Affinity:          scheduling.affinity,
+			PriorityClassName: optionalString(p.args.PriorityClassName),
+			ImagePullSecrets:  p.args.pullSecrets(),
+
 			AutomountServiceAccountToken: pulumi.Bool(false),
 			// The variables of a Service named postgres begin with POSTGRES_,
 			// like the image's own.
@@ -58,38 +70,62 @@ func (p *Postgres) podTemplate() corev1.PodTemplateSpecArgs {
 				SeccompProfile:      corev1.SeccompProfileArgs{Type: pulumi.String("RuntimeDefault")},
 			},
 			Containers: corev1.ContainerArray{p.container()},
-			Volumes: corev1.VolumeArray{
-				corev1.VolumeArgs{
-					Name: pulumi.String("scripts"),
-					ConfigMap: corev1.ConfigMapVolumeSourceArgs{
-						Name:  pulumi.String(configMapName),
-						Items: scriptFiles(),
-						// The entrypoint finds init/postgres on its PATH.
-						DefaultMode: pulumi.Int(0o555),
-					},
-				},
-				corev1.VolumeArgs{
-					Name: pulumi.String("credentials"),
-					Secret: corev1.SecretVolumeSourceArgs{
-						SecretName: pulumi.String(secretName),
-						Items:      corev1.KeyToPathArray{fileOf(passwordKey, passwordKey)},
-						// Read by the group alone, which fsGroup makes the server's.
-						DefaultMode: pulumi.Int(0o440),
-					},
-				},
-				corev1.VolumeArgs{
-					Name: pulumi.String("marker"),
-					ConfigMap: corev1.ConfigMapVolumeSourceArgs{
-						Name:     pulumi.String(markerName),
-						Optional: pulumi.Bool(true),
-					},
-				},
-				memory("shared-memory", sharedMemory),
-				memory("run", "16Mi"),
-				corev1.VolumeArgs{Name: pulumi.String("tmp"), EmptyDir: corev1.EmptyDirVolumeSourceArgs{}},
+			Volumes:    p.volumes(),
+		},
+	}, nil
+}
+
+// volumes are the pod's volumes besides the claim's.
+func (p *Postgres) volumes() corev1.VolumeArray {
+	volumes := corev1.VolumeArray{
+		// The entrypoint finds init/postgres on its PATH.
+		files("scripts", 0o555, scriptFiles()),
+		corev1.VolumeArgs{
+			Name: pulumi.String("credentials"),
+			Secret: corev1.SecretVolumeSourceArgs{
+				SecretName: pulumi.String(secretName),
+				Items:      corev1.KeyToPathArray{fileOf(passwordKey, passwordKey)},
+				// Read by the group alone, which fsGroup makes the server's.
+				DefaultMode: pulumi.Int(0o440),
 			},
 		},
+		corev1.VolumeArgs{
+			Name: pulumi.String("marker"),
+			ConfigMap: corev1.ConfigMapVolumeSourceArgs{
+				Name:     pulumi.String(markerName),
+				Optional: pulumi.Bool(true),
+			},
+		},
+		memory("shared-memory", canonicalQuantity(p.args.ShmSize)),
+		memory("run", "16Mi"),
+		corev1.VolumeArgs{Name: pulumi.String("tmp"), EmptyDir: corev1.EmptyDirVolumeSourceArgs{}},
 	}
+	if len(p.args.InitScripts) > 0 {
+		var items corev1.KeyToPathArray
+		for _, name := range slices.Sorted(maps.Keys(p.args.InitScripts)) {
+			items = append(items, fileOf(initScriptPrefix+name, name))
+		}
+		// Not executable: the image sources such a script, and its functions
+		// are at the script's disposal.
+		volumes = append(volumes, files("init-scripts", 0o444, items))
+	}
+	return volumes
+}
+
+func (p *Postgres) mounts() corev1.VolumeMountArray {
+	mounts := corev1.VolumeMountArray{
+		mount(claimTemplateName, volumePath, false),
+		mount("scripts", scriptsPath, true),
+		mount("credentials", credentialsPath, true),
+		mount("marker", markerPath, true),
+		mount("shared-memory", "/dev/shm", false),
+		mount("run", "/var/run/postgresql", false),
+		mount("tmp", "/tmp", false),
+	}
+	if len(p.args.InitScripts) > 0 {
+		mounts = append(mounts, mount("init-scripts", initScriptsPath, true))
+	}
+	return mounts
 }
 
 func (p *Postgres) container() corev1.ContainerArgs {
@@ -104,16 +140,9 @@ func (p *Postgres) container() corev1.ContainerArgs {
 				Protocol:      pulumi.String("TCP"),
 			},
 		},
-		Env: p.environment(),
-		VolumeMounts: corev1.VolumeMountArray{
-			mount(claimTemplateName, volumePath, false),
-			mount("scripts", scriptsPath, true),
-			mount("credentials", credentialsPath, true),
-			mount("marker", markerPath, true),
-			mount("shared-memory", "/dev/shm", false),
-			mount("run", "/var/run/postgresql", false),
-			mount("tmp", "/tmp", false),
-		},
+		Env:          p.environment(),
+		VolumeMounts: p.mounts(),
+		Resources:    p.args.resourceRequirements(),
 		// The startup probe holds back the other two, so that neither can end a
 		// recovery.
 		StartupProbe:   probe(script(startedScript), time.Second, recoveryTimeout),
@@ -193,6 +222,18 @@ func fromConfigMap(key string) corev1.EnvVarArgs {
 				Name: pulumi.String(configMapName),
 				Key:  pulumi.String(key),
 			},
+		},
+	}
+}
+
+// files is a volume of keys of the ConfigMap.
+func files(name string, mode int, items corev1.KeyToPathArray) corev1.VolumeArgs {
+	return corev1.VolumeArgs{
+		Name: pulumi.String(name),
+		ConfigMap: corev1.ConfigMapVolumeSourceArgs{
+			Name:        pulumi.String(configMapName),
+			Items:       items,
+			DefaultMode: pulumi.Int(mode),
 		},
 	}
 }

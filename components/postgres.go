@@ -8,6 +8,7 @@ import (
 	appsv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/apps/v1"
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	k8scorev1 "k8s.io/api/core/v1"
 )
 
 // componentType is the component's type token in the state.
@@ -34,6 +35,7 @@ const (
 	DefaultServiceType = ServiceTypeNodePort
 	DefaultDatabase    = "codewizard"
 	DefaultUser        = "codewizard"
+	DefaultShmSize     = "256Mi"
 )
 
 // PostgresArgs are the settings of a Postgres component. A field that is left
@@ -73,6 +75,36 @@ type PostgresArgs struct {
 	// Password is the password of User. A change restarts the server, and the
 	// old one stops working. Default: one is generated, and kept.
 	Password pulumi.StringInput
+	// Resources are the server's compute resources. A change restarts the
+	// server. Default: none requested, no limit.
+	Resources Resources
+	// ShmSize is the size limit of /dev/shm as a Kubernetes quantity; it counts
+	// towards the memory limit. Parallel queries use it. A change restarts the
+	// server. Default "256Mi".
+	ShmSize string
+	// NodeSelector are labels that the server's node has to have. A change
+	// restarts the server.
+	NodeSelector Scalars
+	// Tolerations are taints that the server's node may have. A change restarts
+	// the server.
+	Tolerations []k8scorev1.Toleration
+	// Affinity says near to what, or far from what, the server runs. A change
+	// restarts the server.
+	Affinity *k8scorev1.Affinity
+	// PriorityClassName is the server's priority class. A change restarts the
+	// server. Default: the cluster's default class.
+	PriorityClassName string
+	// PodAnnotations are further annotations of the server's pod. A change
+	// restarts the server.
+	PodAnnotations Scalars
+	// ImagePullSecrets are the names of Secrets in the namespace with which the
+	// image is pulled. A change restarts the server.
+	ImagePullSecrets []string
+	// InitScripts are files, by name, that the first start runs in the order of
+	// their names: shell (.sh) or SQL (.sql). They are stored in the ConfigMap,
+	// so they are no place for secrets. A change restarts the server, and has no
+	// effect on a volume that is initialized.
+	InitScripts map[string]string
 	// InitializeEmptyVolume lets a server begin with an empty database where
 	// data is expected, after the volume was lost. A change restarts the
 	// server. Default false: it refuses to start.
@@ -91,6 +123,7 @@ func (a PostgresArgs) withDefaults() PostgresArgs {
 	setDefault(&a.ServiceType, DefaultServiceType)
 	setDefault(&a.Database, DefaultDatabase)
 	setDefault(&a.User, DefaultUser)
+	setDefault(&a.ShmSize, DefaultShmSize)
 	if a.Replicas == nil {
 		replicas := DefaultReplicas
 		a.Replicas = &replicas

@@ -12,6 +12,8 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 )
 
@@ -375,6 +377,84 @@ func TestPodPassesTheRestrictedStandard(t *testing.T) {
 	}, s.container(t, "securityContext"))
 	require.Equal(t, false, s.input(t, setKey, append(pod, "automountServiceAccountToken")...))
 	require.Equal(t, false, s.input(t, setKey, append(pod, "enableServiceLinks")...))
+}
+
+func TestPodFollowsTheSettings(t *testing.T) {
+	t.Parallel()
+	affinity := &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{
+		RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{{
+			TopologyKey:   "kubernetes.io/hostname",
+			LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "busy"}},
+		}},
+	}}
+	s := setup(t, &PostgresArgs{
+		Resources:         Resources{Requests: map[string]string{"memory": "1024Mi"}, Limits: map[string]string{"cpu": "2000m"}},
+		ShmSize:           "1024Mi",
+		NodeSelector:      map[string]string{"disk": "ssd"},
+		Tolerations:       []corev1.Toleration{{Key: "db", Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute, TolerationSeconds: ptr(int64(5))}},
+		Affinity:          affinity,
+		PriorityClassName: "high",
+		PodAnnotations:    map[string]string{"example.com/team": "data"},
+		ImagePullSecrets:  []string{"registry"},
+		InitScripts:       map[string]string{"2.sql": "select 2", "1.sh": "true"},
+	}, nil)
+	pod := s.input(t, setKey, "spec", "template", "spec").(map[string]any)
+	require.Equal(t, map[string]any{
+		"requests": map[string]any{"memory": "1Gi"}, "limits": map[string]any{"cpu": "2"},
+	}, s.container(t, "resources"))
+	require.Equal(t, map[string]any{"disk": "ssd"}, pod["nodeSelector"])
+	require.Equal(t, []any{map[string]any{
+		"key": "db", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 5.0,
+	}}, pod["tolerations"])
+	require.Equal(t, map[string]any{"podAntiAffinity": map[string]any{
+		"requiredDuringSchedulingIgnoredDuringExecution": []any{map[string]any{
+			"topologyKey":   "kubernetes.io/hostname",
+			"labelSelector": map[string]any{"matchLabels": map[string]any{"app": "busy"}},
+		}},
+	}}, pruned(pod["affinity"]))
+	require.Equal(t, "high", pod["priorityClassName"])
+	require.Equal(t, []any{map[string]any{"name": "registry"}}, pod["imagePullSecrets"])
+	require.Equal(t, "data", s.input(t, setKey, "spec", "template", "metadata", "annotations", "example.com/team"))
+
+	volumes := map[string]any{}
+	for _, volume := range pod["volumes"].([]any) {
+		volumes[volume.(map[string]any)["name"].(string)] = volume
+	}
+	require.Equal(t, map[string]any{"medium": "Memory", "sizeLimit": "1Gi"}, volumes["shared-memory"].(map[string]any)["emptyDir"])
+	require.Equal(t, []any{
+		map[string]any{"key": "initdb-1.sh", "path": "1.sh"}, map[string]any{"key": "initdb-2.sql", "path": "2.sql"},
+	}, volumes["init-scripts"].(map[string]any)["configMap"].(map[string]any)["items"])
+	require.Equal(t, "select 2", s.input(t, configKey, "data", "initdb-2.sql"))
+}
+
+// pruned leaves out empty lists, as the provider does before it compares.
+func pruned(value any) any {
+	switch value := value.(type) {
+	case map[string]any:
+		kept := map[string]any{}
+		for key, element := range value {
+			if list, isList := element.([]any); !isList || len(list) > 0 {
+				kept[key] = pruned(element)
+			}
+		}
+		return kept
+	case []any:
+		var kept []any
+		for _, element := range value {
+			kept = append(kept, pruned(element))
+		}
+		return kept
+	}
+	return value
+}
+
+func TestPodSaysNothingThatIsNotSet(t *testing.T) {
+	t.Parallel()
+	pod := setup(t, &PostgresArgs{Affinity: &corev1.Affinity{}}, nil).input(t, setKey, "spec", "template", "spec").(map[string]any)
+	for _, field := range []string{"nodeSelector", "tolerations", "affinity", "priorityClassName", "imagePullSecrets"} {
+		require.NotContains(t, pod, field)
+	}
+	require.NotContains(t, pod["containers"].([]any)[0], "resources")
 }
 
 func TestDataDirectoryIsBelowTheMount(t *testing.T) {

@@ -1,7 +1,9 @@
 package components
 
 import (
+	"bytes"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -13,23 +15,54 @@ import (
 // settings are the keys of the stack's config, and how each is read. A value
 // that cannot be read leaves the field at its default and is returned.
 var settings = map[string]func(a *PostgresArgs, value string) *InvalidSetting{
-	"namespace":    func(a *PostgresArgs, value string) *InvalidSetting { a.Namespace = value; return nil },
-	"replicas":     readReplicas,
-	"image":        func(a *PostgresArgs, value string) *InvalidSetting { a.Image = value; return nil },
-	"storage":      func(a *PostgresArgs, value string) *InvalidSetting { a.Storage = value; return nil },
-	"storageClass": func(a *PostgresArgs, value string) *InvalidSetting { a.StorageClass = value; return nil },
-	"accessModes":  readAccessModes,
-	"serviceType":  func(a *PostgresArgs, value string) *InvalidSetting { a.ServiceType = value; return nil },
-	"nodePort":     readNodePort,
-	"database":     func(a *PostgresArgs, value string) *InvalidSetting { a.Database = value; return nil },
-	"user":         func(a *PostgresArgs, value string) *InvalidSetting { a.User = value; return nil },
-	"password":     readPassword,
-	"deleteData": func(a *PostgresArgs, value string) *InvalidSetting {
-		return readBool("deleteData", value, &a.DeleteData)
+	"namespace":         text(func(a *PostgresArgs) *string { return &a.Namespace }),
+	"replicas":          readReplicas,
+	"image":             text(func(a *PostgresArgs) *string { return &a.Image }),
+	"storage":           text(func(a *PostgresArgs) *string { return &a.Storage }),
+	"storageClass":      text(func(a *PostgresArgs) *string { return &a.StorageClass }),
+	"accessModes":       readAccessModes,
+	"serviceType":       text(func(a *PostgresArgs) *string { return &a.ServiceType }),
+	"nodePort":          readNodePort,
+	"database":          text(func(a *PostgresArgs) *string { return &a.Database }),
+	"user":              text(func(a *PostgresArgs) *string { return &a.User }),
+	"password":          readPassword,
+	"shmSize":           text(func(a *PostgresArgs) *string { return &a.ShmSize }),
+	"priorityClassName": text(func(a *PostgresArgs) *string { return &a.PriorityClassName }),
+	"resources": func(a *PostgresArgs, value string) *InvalidSetting {
+		return readObject("resources", value, &a.Resources, "requests and limits, like {requests: {memory: 1Gi}}")
+	},
+	"nodeSelector": func(a *PostgresArgs, value string) *InvalidSetting {
+		return readObject("nodeSelector", value, &a.NodeSelector, "a map of labels, like {disk: ssd}")
+	},
+	"tolerations": func(a *PostgresArgs, value string) *InvalidSetting {
+		return readObject("tolerations", value, &a.Tolerations, "a list of tolerations as in a pod")
+	},
+	"affinity": func(a *PostgresArgs, value string) *InvalidSetting {
+		return readObject("affinity", value, &a.Affinity, "an affinity as in a pod")
+	},
+	"podAnnotations": func(a *PostgresArgs, value string) *InvalidSetting {
+		return readObject("podAnnotations", value, &a.PodAnnotations, "a map of annotations, like {example.com/team: data}")
+	},
+	"imagePullSecrets": func(a *PostgresArgs, value string) *InvalidSetting {
+		return readObject("imagePullSecrets", value, &a.ImagePullSecrets, "a list of names")
+	},
+	"initScripts": func(a *PostgresArgs, value string) *InvalidSetting {
+		return readObject("initScripts", value, &a.InitScripts, "a map of file names and their content")
 	},
 	"initializeEmptyVolume": func(a *PostgresArgs, value string) *InvalidSetting {
 		return readBool("initializeEmptyVolume", value, &a.InitializeEmptyVolume)
 	},
+	"deleteData": func(a *PostgresArgs, value string) *InvalidSetting {
+		return readBool("deleteData", value, &a.DeleteData)
+	},
+}
+
+// text reads a setting that is taken as it is, and judged later.
+func text(field func(*PostgresArgs) *string) func(*PostgresArgs, string) *InvalidSetting {
+	return func(a *PostgresArgs, value string) *InvalidSetting {
+		*field(a) = value
+		return nil
+	}
 }
 
 // ArgsFromConfig reads the settings of a project from the whole config of its
@@ -110,6 +143,52 @@ func readPassword(a *PostgresArgs, value string) *InvalidSetting {
 	}
 	a.Password = pulumi.ToSecret(pulumi.String(value)).(pulumi.StringOutput)
 	return checkPassword(value)
+}
+
+// readObject reads a setting that is a map or a list, which Pulumi hands over as
+// JSON. A key that means nothing is refused, or a misspelled one would go
+// unnoticed.
+func readObject[T any](setting, value string, field *T, expected string) *InvalidSetting {
+	if value == "" || value == "{}" || value == "[]" {
+		return nil
+	}
+	var object T
+	decoder := json.NewDecoder(strings.NewReader(value))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&object); err != nil {
+		return invalid(setting, value, expected, unset(setting))
+	}
+	*field = object
+	return nil
+}
+
+// Scalars is a map whose values are texts. `pulumi config set --path` makes a
+// number of what looks like one, and true and false of those; as JSON they are
+// taken for the texts that they were.
+type Scalars map[string]string
+
+// UnmarshalJSON reads a map of strings, numbers, true and false.
+func (s *Scalars) UnmarshalJSON(text []byte) error {
+	var values map[string]any
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.UseNumber()
+	if err := decoder.Decode(&values); err != nil {
+		return err
+	}
+	*s = Scalars{}
+	for key, value := range values {
+		switch value := value.(type) {
+		case string:
+			(*s)[key] = value
+		case json.Number:
+			(*s)[key] = value.String()
+		case bool:
+			(*s)[key] = strconv.FormatBool(value)
+		default:
+			return fmt.Errorf("%s: expected a text, a number, true or false", key)
+		}
+	}
+	return nil
 }
 
 func readBool(setting, value string, field *bool) *InvalidSetting {

@@ -36,6 +36,16 @@ func TestValidSettings(t *testing.T) {
 		"deleteData":   {"true", "false"},
 
 		"initializeEmptyVolume": {"true", "false"},
+
+		"resources":         {"", "{}", `{"requests": {"cpu": "500m", "memory": "1Gi"}, "limits": {"memory": "2Gi", "hugepages-2Mi": "4Mi"}}`},
+		"shmSize":           {"64Mi", "1Gi"},
+		"nodeSelector":      {"{}", `{"kubernetes.io/arch": "amd64", "disk": ""}`},
+		"tolerations":       {"[]", `[{"key": "db", "value": "x", "effect": "NoSchedule"}, {"operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 5}]`},
+		"affinity":          {"{}", `{"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}}`},
+		"priorityClassName": {"", "system-node-critical"},
+		"podAnnotations":    {"{}", `{"Example.com/Team": "data", "note": "any text"}`},
+		"imagePullSecrets":  {"[]", `["registry", "other"]`},
+		"initScripts":       {"{}", `{"1_seed.sql": "select 1", "2-more.sh": "true"}`},
 	} {
 		for _, value := range values {
 			_, err := read(map[string]string{setting: value})
@@ -62,6 +72,16 @@ const (
 	wantIdentifier = "expected at most 63 lower-case letters, digits, underscores and hyphens, beginning with a letter or underscore; set it with: pulumi config set %s codewizard"
 	wantNotOwn     = "expected a name that PostgreSQL does not use itself; set it with: pulumi config set %s codewizard"
 	wantPassword   = "expected 1 to 1024 bytes of UTF-8 without control characters; set another one with: pulumi config set --secret password, or have one generated with: pulumi config rm password"
+	wantSetting    = "expected one of the settings accessModes, affinity, database, deleteData, image, imagePullSecrets, initScripts, initializeEmptyVolume, namespace, nodePort, nodeSelector, password, podAnnotations, priorityClassName, replicas, resources, serviceType, shmSize, storage, storageClass, tolerations or user; remove it with: pulumi config rm "
+	wantShmSize    = "expected a Kubernetes quantity of at least 64Mi, like 256Mi; set it with: pulumi config set shmSize 256Mi"
+	wantResources  = "expected requests and limits, like {requests: {memory: 1Gi}}; remove it with: pulumi config rm resources"
+	wantQuantity   = "expected a positive Kubernetes quantity, like 500m or 2Gi; change it with: pulumi config set --path resources."
+	wantSelector   = "expected a node's label and its value; list them with: kubectl get nodes --show-labels, or remove it with: pulumi config rm nodeSelector"
+	wantPriority   = "expected the name of a priority class; list them with: kubectl get priorityclass, or remove it with: pulumi config rm priorityClassName"
+	wantAnnotation = "expected an annotation's key, like example.com/name; remove it with: pulumi config rm podAnnotations"
+	wantPullSecret = "expected the name of a Secret in the namespace; remove it with: pulumi config rm imagePullSecrets"
+	wantScriptName = "expected a file name of letters, digits, dots, hyphens and underscores; remove it with: pulumi config rm initScripts"
+	wantScriptKind = "expected a file name that ends with .sh or .sql, as the image runs no other; remove it with: pulumi config rm initScripts"
 	wantDeleteData = "expected true or false; set it with: pulumi config set deleteData false"
 )
 
@@ -173,12 +193,70 @@ func TestInvalidSettings(t *testing.T) {
 		{"deleteData", "", `got "", ` + wantDeleteData},
 		{"initializeEmptyVolume", "on", `got "on", expected true or false; set it with: pulumi config set initializeEmptyVolume false`},
 
-		{"foo", "bar", `got "bar", expected one of the settings accessModes, database, deleteData, image, initializeEmptyVolume, namespace, nodePort, password, replicas, serviceType, storage, storageClass or user; remove it with: pulumi config rm foo`},
-		{"Replicas", "1", `got "1", expected one of the settings accessModes, database, deleteData, image, initializeEmptyVolume, namespace, nodePort, password, replicas, serviceType, storage, storageClass or user; remove it with: pulumi config rm Replicas`},
+		{"shmSize", "big", `got "big", ` + wantShmSize},
+		{"shmSize", "63Mi", `got "63Mi", ` + wantShmSize},
+		{"shmSize", "-1Gi", `got "-1Gi", ` + wantShmSize},
+
+		{"resources", "1Gi", `got "1Gi", ` + wantResources},
+		{"resources", `{"request": {}}`, `got "{\"request\": {}}", ` + wantResources},
+		{"resources", `{"limits": {"memory": [1]}}`, `got "{\"limits\": {\"memory\": [1]}}", ` + wantResources},
+
+		{"nodeSelector", "ssd", `got "ssd", expected a map of labels, like {disk: ssd}; remove it with: pulumi config rm nodeSelector`},
+		{"nodeSelector", `{"disk type": "ssd"}`, `got "disk type=ssd", ` + wantSelector},
+		{"nodeSelector", `{"disk": "s s d"}`, `got "disk=s s d", ` + wantSelector},
+
+		{"tolerations", "all", `got "all", expected a list of tolerations as in a pod; remove it with: pulumi config rm tolerations`},
+		{"tolerations", `[{"keys": "db"}]`, `got "[{\"keys\": \"db\"}]", expected a list of tolerations as in a pod; remove it with: pulumi config rm tolerations`},
+		{"tolerations", `[{"key": "db", "operator": "Is"}]`, `got "Is", expected operator Equal or Exists; remove it with: pulumi config rm tolerations`},
+		{"tolerations", `[{"key": "db", "effect": "No"}]`, `got "No", expected effect NoSchedule, PreferNoSchedule or NoExecute; remove it with: pulumi config rm tolerations`},
+		{"tolerations", `[{"key": "d b", "operator": "Exists"}]`, `got "d b", expected the key of a taint; remove it with: pulumi config rm tolerations`},
+		{"tolerations", `[{"value": "x"}]`, `got "", expected operator Exists where there is no key; remove it with: pulumi config rm tolerations`},
+		{"tolerations", `[{"key": "db", "operator": "Exists", "value": "x"}]`, `got "x", expected no value with operator Exists; remove it with: pulumi config rm tolerations`},
+		{"tolerations", `[{"key": "db", "tolerationSeconds": 5}]`, `got "", expected effect NoExecute with tolerationSeconds; remove it with: pulumi config rm tolerations`},
+
+		{"affinity", `{"nodeAfinity": {}}`, `got "{\"nodeAfinity\": {}}", expected an affinity as in a pod; remove it with: pulumi config rm affinity`},
+		{"priorityClassName", "High Priority", `got "High Priority", ` + wantPriority},
+		{"podAnnotations", `{"a b": "c"}`, `got "a b", ` + wantAnnotation},
+		{"podAnnotations", `{"checksum/config": "x"}`, `got "checksum/config", expected another key than those that begin with checksum/, which are the component's; remove it with: pulumi config rm podAnnotations`},
+		{"imagePullSecrets", "registry", `got "registry", expected a list of names; remove it with: pulumi config rm imagePullSecrets`},
+		{"imagePullSecrets", `["My Registry"]`, `got "My Registry", ` + wantPullSecret},
+
+		{"initScripts", `{"a/b.sql": ""}`, `got "a/b.sql", ` + wantScriptName},
+		{"initScripts", `{"seed data.sql": ""}`, `got "seed data.sql", ` + wantScriptName},
+		{"initScripts", `{"seed.sql.gz": ""}`, `got "seed.sql.gz", ` + wantScriptKind},
+		{"initScripts", `{"seed": ""}`, `got "seed", ` + wantScriptKind},
+		{"initScripts", `{"seed.sql": 1}`, `got "{\"seed.sql\": 1}", expected a map of file names and their content; remove it with: pulumi config rm initScripts`},
+		{"initScripts", `{"seed.sql": "` + strings.Repeat("x", 900<<10) + `x"}`, `got "921601 bytes", expected at most 921600 bytes together; remove it with: pulumi config rm initScripts`},
+
+		{"foo", "bar", `got "bar", ` + wantSetting + `foo`},
+		{"Replicas", "1", `got "1", ` + wantSetting + `Replicas`},
 	} {
 		_, err := read(map[string]string{test.setting: test.value})
 		require.EqualError(t, err, "1 setting is invalid, nothing was changed:\n  "+test.setting+": "+test.want,
 			"%s: %q", test.setting, test.value)
+	}
+}
+
+func TestNumbersAndBooleansInMapsAreTexts(t *testing.T) {
+	t.Parallel()
+	args, err := read(map[string]string{
+		"resources": `{"limits": {"cpu": 2, "memory": "1Gi"}}`, "podAnnotations": `{"on": true, "large": 12345678901234567890}`,
+	})
+	require.NoError(t, err)
+	require.Equal(t, Resources{Limits: Scalars{"cpu": "2", "memory": "1Gi"}}, args.Resources)
+	require.Equal(t, Scalars{"on": "true", "large": "12345678901234567890"}, args.PodAnnotations)
+}
+
+func TestInvalidResourcesAreNamedByTheirPath(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ value, want string }{
+		{`{"requests": {"memory": "1GB"}}`, `resources.requests.memory: got "1GB", ` + wantQuantity + "requests.memory"},
+		{`{"limits": {"cpu": "0"}}`, `resources.limits.cpu: got "0", ` + wantQuantity + "limits.cpu"},
+		{`{"limits": {"disk": "1Gi"}}`, `resources.limits.disk: got "1Gi", expected cpu, memory, ephemeral-storage or hugepages-<size>; change it with: pulumi config set --path resources.limits.disk`},
+		{`{"requests": {"memory": "2Gi"}, "limits": {"memory": "1Gi"}}`, `resources.requests.memory: got "2Gi", expected at most the limit, 1Gi; change it with: pulumi config set --path resources.requests.memory`},
+	} {
+		_, err := read(map[string]string{"resources": test.value})
+		require.EqualError(t, err, "1 setting is invalid, nothing was changed:\n  "+test.want)
 	}
 }
 

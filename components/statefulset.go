@@ -16,6 +16,10 @@ import (
 // selector, pod management, claim templates) do not depend on any setting. A
 // change of one would replace the StatefulSet.
 func (p *Postgres) newStatefulSet(ctx *pulumi.Context, name string, opts ...pulumi.ResourceOption) error {
+	template, err := p.podTemplate()
+	if err != nil {
+		return fmt.Errorf("stateful set %s: %w", statefulSetName, err)
+	}
 	timeout := fmt.Sprintf("%ds", seconds(updateTimeout))
 	statefulSet, err := appsv1.NewStatefulSet(ctx, name, &appsv1.StatefulSetArgs{
 		Metadata: p.objectMeta(ctx, statefulSetName, nil),
@@ -29,7 +33,7 @@ func (p *Postgres) newStatefulSet(ctx *pulumi.Context, name string, opts ...pulu
 				WhenScaled:  pulumi.String("Retain"),
 			},
 			VolumeClaimTemplates: corev1.PersistentVolumeClaimTypeArray{claimTemplate()},
-			Template:             p.podTemplate(),
+			Template:             template,
 		},
 	}, append(opts, pulumi.Timeouts(&pulumi.CustomTimeouts{
 		Create: timeout, Update: timeout, Delete: timeout,
