@@ -46,9 +46,8 @@ func lock(ctx context.Context, l layout.Layout, stderr io.Writer) (unlock func()
 		case <-time.After(lockInterval):
 		}
 	}
-	if err := os.RemoveAll(l.Temp()); err != nil {
-		file.Close()
-		return nil, err
-	}
+	// A program that a killed set-up had started may still write there; what is
+	// left then is removed the next time.
+	_ = os.RemoveAll(l.Temp())
 	return func() { file.Close() }, nil
 }

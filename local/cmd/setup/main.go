@@ -95,5 +95,6 @@ func ready(ctx context.Context, stderr io.Writer) error {
 			return err
 		}
 	}
+	s.status.Note("All that the local cluster needs is in place.")
 	return nil
 }

@@ -39,11 +39,18 @@ func checkHost() (host.Facts, error) {
 	if err != nil {
 		return host.Facts{}, err
 	}
-	if missing := facts.Missing(); len(missing) > 0 {
-		return host.Facts{}, fmt.Errorf("the local cluster needs %s; with a cluster and a Pulumi CLI (%s or newer) of your own run `make demo CONTEXT=name`, where name is its kubeconfig context",
-			strings.Join(missing, " and "), pulumi.MinVersion)
+	return facts, refusal(facts)
+}
+
+// refusal is the error of a machine that cannot run the local cluster, nil for
+// one that can.
+func refusal(facts host.Facts) error {
+	missing := facts.Missing()
+	if len(missing) == 0 {
+		return nil
 	}
-	return facts, nil
+	return fmt.Errorf("the local cluster needs %s; with a cluster and a Pulumi CLI (%s or newer) of your own run `make demo CONTEXT=name`, where name is its kubeconfig context",
+		strings.Join(missing, " and "), pulumi.MinVersion)
 }
 
 // step runs work with a log of its own under the name that is shown.
@@ -100,7 +107,7 @@ func (s setup) programs(ctx context.Context) error {
 	}
 	switch {
 	case cli != nil && cli.Recent():
-		if err := pulumi.RemoveOwn(toolchain); err != nil {
+		if err := pulumi.RemoveOwn(s.layout); err != nil {
 			return err
 		}
 	case cli != nil:

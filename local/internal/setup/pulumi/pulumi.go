@@ -15,7 +15,6 @@ import (
 	"strconv"
 
 	"stateful-postgres/local/internal/layout"
-	"stateful-postgres/local/internal/setup/build"
 	"stateful-postgres/local/internal/setup/tool"
 )
 
@@ -71,11 +70,11 @@ func resolve(path string) string {
 	return path
 }
 
-// RemoveOwn removes a CLI that was built here before: .local/bin comes first
-// on PATH and would hide the one that is to be used.
-func RemoveOwn(programs []build.Program) error {
-	for _, p := range programs {
-		if err := os.Remove(p.Product); err != nil && !errors.Is(err, fs.ErrNotExist) {
+// RemoveOwn removes the CLI and its language host that were built here before:
+// .local/bin comes first on PATH, they would hide those that are to be used.
+func RemoveOwn(l layout.Layout) error {
+	for _, name := range []string{"pulumi", "pulumi-language-go"} {
+		if err := os.Remove(l.Binary(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}

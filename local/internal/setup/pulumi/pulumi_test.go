@@ -63,6 +63,20 @@ func TestFindPassesOverTheOneBuiltHere(t *testing.T) {
 	require.Equal(t, &CLI{Path: filepath.Join(theirs, "pulumi"), Version: "v3.230.0"}, found)
 }
 
+func TestRemoveOwnKeepsTheClustersPrograms(t *testing.T) {
+	t.Parallel()
+	l := setup(t)
+	require.NoError(t, RemoveOwn(l), "nothing was built")
+	for _, name := range []string{"pulumi", "pulumi-language-go", "localkube"} {
+		require.NoError(t, os.WriteFile(l.Binary(name), nil, 0o755))
+	}
+	require.NoError(t, RemoveOwn(l))
+	left, err := os.ReadDir(l.Bin())
+	require.NoError(t, err)
+	require.Len(t, left, 1)
+	require.Equal(t, "localkube", left[0].Name())
+}
+
 func TestBrokenCLIIsNamed(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
