@@ -22,12 +22,13 @@ var scripts embed.FS
 const (
 	startScript      = "start.sh"
 	startedScript    = "started.sh"
+	readyScript      = "ready.sh"
 	aliveScript      = "alive.sh"
 	checkpointScript = "checkpoint.sh"
 	initServer       = "init/postgres"
 )
 
-var scriptPaths = []string{startScript, startedScript, aliveScript, checkpointScript, initServer}
+var scriptPaths = []string{startScript, startedScript, readyScript, aliveScript, checkpointScript, initServer}
 
 // scriptKey is a script's key in the ConfigMap, which may hold no slash.
 func scriptKey(path string) string { return strings.ReplaceAll(path, "/", "-") }
@@ -54,7 +55,12 @@ func (p *Postgres) newConfigMap(ctx *pulumi.Context, name string, opts ...pulumi
 	if err != nil {
 		return fmt.Errorf("config map %s: %w", configMapName, err)
 	}
-	p.configMap, p.configDigest = configMap, digest(data)
+	p.configMap = configMap
+	// A change of the file alone is left to the running server; parameters that
+	// it cannot take over are counted apart.
+	delete(data, configFile)
+	maps.Copy(data, p.args.restartParameters())
+	p.configDigest = digest(data)
 	return nil
 }
 
@@ -70,6 +76,7 @@ func (p *Postgres) configData() (map[string]string, error) {
 		}
 		data[scriptKey(path)] = string(text)
 	}
+	data[configFile] = p.args.serverConfig()
 	for name, text := range p.args.InitScripts {
 		data[initScriptPrefix+name] = text
 	}

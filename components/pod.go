@@ -61,16 +61,9 @@ func (p *Postgres) podTemplate() (corev1.PodTemplateSpecArgs, error) {
 			// like the image's own.
 			EnableServiceLinks:            pulumi.Bool(false),
 			TerminationGracePeriodSeconds: pulumi.Int(seconds(terminationGracePeriod)),
-			SecurityContext: corev1.PodSecurityContextArgs{
-				RunAsNonRoot:        pulumi.Bool(true),
-				RunAsUser:           pulumi.Int(postgresID),
-				RunAsGroup:          pulumi.Int(postgresID),
-				FsGroup:             pulumi.Int(postgresID),
-				FsGroupChangePolicy: pulumi.String("OnRootMismatch"),
-				SeccompProfile:      corev1.SeccompProfileArgs{Type: pulumi.String("RuntimeDefault")},
-			},
-			Containers: corev1.ContainerArray{p.container()},
-			Volumes:    p.volumes(),
+			SecurityContext:               podSecurity(),
+			Containers:                    corev1.ContainerArray{p.container()},
+			Volumes:                       p.volumes(),
 		},
 	}, nil
 }
@@ -146,7 +139,7 @@ func (p *Postgres) container() corev1.ContainerArgs {
 		// The startup probe holds back the other two, so that neither can end a
 		// recovery.
 		StartupProbe:   probe(script(startedScript), time.Second, recoveryTimeout),
-		ReadinessProbe: probe(pulumi.ToStringArray([]string{"pg_isready", "--quiet", "--host=127.0.0.1"}), 5*time.Second, 15*time.Second),
+		ReadinessProbe: probe(script(readyScript), 5*time.Second, 15*time.Second),
 		LivenessProbe:  probe(script(aliveScript), 10*time.Second, time.Minute),
 		Lifecycle: corev1.LifecycleArgs{
 			PreStop: corev1.LifecycleHandlerArgs{
@@ -155,11 +148,7 @@ func (p *Postgres) container() corev1.ContainerArgs {
 				},
 			},
 		},
-		SecurityContext: corev1.SecurityContextArgs{
-			AllowPrivilegeEscalation: pulumi.Bool(false),
-			ReadOnlyRootFilesystem:   pulumi.Bool(true),
-			Capabilities:             corev1.CapabilitiesArgs{Drop: pulumi.ToStringArray([]string{"ALL"})},
-		},
+		SecurityContext: containerSecurity(),
 		// The last lines of the log say why a container ended; with this they
 		// are in the pod's status, where an update shows them.
 		TerminationMessagePolicy: pulumi.String("FallbackToLogsOnError"),
@@ -172,6 +161,7 @@ func (p *Postgres) environment() corev1.EnvVarArray {
 		fromConfigMap(userKey),
 		env("POSTGRES_PASSWORD_FILE", path.Join(credentialsPath, passwordKey)),
 		env("PGDATA", dataPath),
+		env("CONFIG_FILE", path.Join(scriptsPath, configFile)),
 		env("DATA_EXPECTED", markerPath),
 		// The socket inside the pod is how the server's role follows the
 		// Secret; everybody else comes over TCP and needs the password.
@@ -182,6 +172,25 @@ func (p *Postgres) environment() corev1.EnvVarArray {
 		variables = append(variables, env(initializeVariable, "true"))
 	}
 	return variables
+}
+
+func podSecurity() corev1.PodSecurityContextArgs {
+	return corev1.PodSecurityContextArgs{
+		RunAsNonRoot:        pulumi.Bool(true),
+		RunAsUser:           pulumi.Int(postgresID),
+		RunAsGroup:          pulumi.Int(postgresID),
+		FsGroup:             pulumi.Int(postgresID),
+		FsGroupChangePolicy: pulumi.String("OnRootMismatch"),
+		SeccompProfile:      corev1.SeccompProfileArgs{Type: pulumi.String("RuntimeDefault")},
+	}
+}
+
+func containerSecurity() corev1.SecurityContextArgs {
+	return corev1.SecurityContextArgs{
+		AllowPrivilegeEscalation: pulumi.Bool(false),
+		ReadOnlyRootFilesystem:   pulumi.Bool(true),
+		Capabilities:             corev1.CapabilitiesArgs{Drop: pulumi.ToStringArray([]string{"ALL"})},
+	}
 }
 
 // probe runs a command every period, and gives up after failing for the limit.
@@ -198,12 +207,13 @@ func script(name string, args ...string) pulumi.StringArray {
 	return pulumi.ToStringArray(append([]string{"/bin/sh", path.Join(scriptsPath, name)}, args...))
 }
 
+// scriptFiles are the scripts and the server's configuration.
 func scriptFiles() corev1.KeyToPathArray {
 	var files corev1.KeyToPathArray
 	for _, path := range scriptPaths {
 		files = append(files, fileOf(scriptKey(path), path))
 	}
-	return files
+	return append(files, fileOf(configFile, configFile))
 }
 
 func fileOf(key, path string) corev1.KeyToPathArgs {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	appsv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/apps/v1"
+	batchv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/batch/v1"
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	k8scorev1 "k8s.io/api/core/v1"
@@ -75,6 +76,11 @@ type PostgresArgs struct {
 	// Password is the password of User. A change restarts the server, and the
 	// old one stops working. Default: one is generated, and kept.
 	Password pulumi.StringInput
+	// Parameters are parameters of the server, as in postgresql.conf. The
+	// server of the image checks them before the running one is touched. A
+	// change restarts the server only where PostgreSQL demands it; else the
+	// server takes it over within about a minute. Default: those of initdb.
+	Parameters Scalars
 	// Resources are the server's compute resources. A change restarts the
 	// server. Default: none requested, no limit.
 	Resources Resources
@@ -175,6 +181,7 @@ type Postgres struct {
 	args            PostgresArgs
 	existing        existing
 	namespace       *corev1.Namespace
+	check           *batchv1.Job
 	configMap       *corev1.ConfigMap
 	configDigest    string
 	secret          *corev1.Secret
@@ -218,7 +225,15 @@ func (p *Postgres) declare(ctx *pulumi.Context, name string) error {
 	if err := p.newNamespace(ctx, name, child); err != nil {
 		return err
 	}
-	inNamespace := pulumi.Composite(child, pulumi.DependsOn([]pulumi.Resource{p.namespace}))
+	if err := p.newCheck(ctx, name, child, pulumi.DependsOn([]pulumi.Resource{p.namespace})); err != nil {
+		return err
+	}
+	// Everything else comes after the check: what it refuses reaches no server.
+	first := []pulumi.Resource{p.namespace}
+	if p.check != nil {
+		first = append(first, p.check)
+	}
+	inNamespace := pulumi.Composite(child, pulumi.DependsOn(first))
 	for _, declare := range []func(*pulumi.Context, string, ...pulumi.ResourceOption) error{
 		p.newConfigMap, p.newCredentials, p.newServices, p.newClaim,
 	} {

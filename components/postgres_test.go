@@ -272,6 +272,45 @@ func TestPodIsReplacedWhenWhatItReadsChanges(t *testing.T) {
 	require.Equal(t, base["checksum/credentials"], database["checksum/credentials"])
 }
 
+func TestParameters(t *testing.T) {
+	t.Parallel()
+	digest := func(parameters Scalars) any {
+		s := setup(t, &PostgresArgs{Password: pulumi.String("first"), Parameters: parameters}, nil)
+		return s.input(t, setKey, "spec", "template", "metadata", "annotations", "checksum/config")
+	}
+	base := digest(nil)
+	require.Equal(t, base, digest(Scalars{"work_mem": "8MB", "log_line_prefix": "%m "}), "the running server takes these over")
+	require.Equal(t, base, digest(Scalars{"WORK_MEM": "8MB", "DateStyle": "ISO"}))
+	for _, parameters := range []Scalars{{"shared_buffers": "256MB"}, {"max_connections": "50"}, {"new_in_a_later_release": "1"}, {"auto_explain.log_analyze": "on"}} {
+		require.NotEqual(t, base, digest(parameters), "%v: only a restart brings it into effect, for all that is known", parameters)
+	}
+
+	s := setup(t, &PostgresArgs{Parameters: Scalars{"work_mem": "8MB", "log_line_prefix": `it's \ %m`}}, nil)
+	require.Equal(t, "include_if_exists = '/var/lib/postgredb/pgdata/postgresql.conf'\nlisten_addresses = '*'\n"+
+		"password_encryption = 'scram-sha-256'\nlog_line_prefix = 'it''s \\\\ %m'\nwork_mem = '8MB'\n",
+		s.input(t, configKey, "data", "postgresql.conf"))
+}
+
+func TestParametersAreCheckedBeforeTheRunningServerSeesThem(t *testing.T) {
+	t.Parallel()
+	const key = "kubernetes:batch/v1:Job/postgres-check"
+	require.NotContains(t, setup(t, nil, nil).resources, key, "nothing to check")
+	s := setup(t, &PostgresArgs{Parameters: Scalars{"work_mem": "8MB"}}, nil)
+	pod := []string{"spec", "template", "spec"}
+	container := s.input(t, key, append(pod, "containers", "0")...).(map[string]any)
+	require.Equal(t, s.input(t, configKey, "data", "postgresql.conf"), container["env"].([]any)[0].(map[string]any)["value"])
+	require.Equal(t, s.container(t, "image"), container["image"])
+	require.Equal(t, s.container(t, "securityContext"), container["securityContext"])
+	require.Equal(t, s.input(t, setKey, append(pod, "securityContext")...), s.input(t, key, append(pod, "securityContext")...))
+	require.NotEqual(t, s.input(t, serviceKey, "spec", "selector", "app.kubernetes.io/name"),
+		s.input(t, key, "spec", "template", "metadata", "labels", "app.kubernetes.io/name"), "no Service leads to the check")
+	for _, later := range []string{configKey, secretKey, claimKey, serviceKey, headlessKey} {
+		require.True(t, slices.ContainsFunc(s.resources[later].RegisterRPC.GetDependencies(), func(urn string) bool {
+			return strings.HasSuffix(urn, "batch/v1:Job::postgres-check")
+		}), later)
+	}
+}
+
 func TestPasswordDigestCannotBeUsedToTryPasswords(t *testing.T) {
 	t.Parallel()
 	s := setup(t, &PostgresArgs{Password: pulumi.String("first")}, nil)

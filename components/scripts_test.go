@@ -31,11 +31,14 @@ func newPod(t *testing.T, programs map[string]string) *pod {
 	}
 	password := filepath.Join(dir, "password")
 	require.NoError(t, os.WriteFile(password, []byte(`it's "$HOME" \ %s`), 0o600))
+	config := filepath.Join(dir, "postgresql.conf")
+	require.NoError(t, os.WriteFile(config, []byte("work_mem = '4MB'\n"), 0o600))
 	p := &pod{dir: dir, data: filepath.Join(volume, "pgdata")}
 	p.env = []string{
 		"PATH=" + bin + ":" + os.Getenv("PATH"), "RECORD=" + filepath.Join(dir, "record"),
 		"PGDATA=" + p.data, "DATA_EXPECTED=" + filepath.Join(dir, "expected"),
 		"POSTGRES_USER=clerk", "POSTGRES_DB=shop", "POSTGRES_PASSWORD_FILE=" + password,
+		"CONFIG_FILE=" + config, "TMPDIR=" + dir,
 	}
 	return p
 }
@@ -88,7 +91,7 @@ func TestFirstStartInitializesAndBecomesTheServer(t *testing.T) {
 	t.Parallel()
 	p := newPod(t, image(""))
 	require.Zero(t, p.run(t, startScript), p.console.String())
-	require.Equal(t, "entrypoint: postgres\nsetting: scram\nserver: -c listen_addresses=* in "+p.data+", password unset\n", p.record(t))
+	require.Equal(t, "entrypoint: postgres\nsetting: scram\nserver: -c config_file="+p.dir+"/postgresql.conf in "+p.data+", password unset\n", p.record(t))
 	require.FileExists(t, filepath.Join(p.data, "PG_VERSION"))
 	require.NoDirExists(t, p.data+".initializing")
 }
@@ -99,7 +102,7 @@ func TestExistingDataIsStartedAsItIs(t *testing.T) {
 	p.write(t, "PG_VERSION")
 	p.write(t, "rows")
 	require.Zero(t, p.run(t, startScript))
-	require.Equal(t, "server: -c listen_addresses=* in "+p.data+", password unset\n", p.record(t))
+	require.Equal(t, "server: -c config_file="+p.dir+"/postgresql.conf in "+p.data+", password unset\n", p.record(t))
 	require.FileExists(t, filepath.Join(p.data, "rows"))
 }
 
@@ -258,6 +261,34 @@ func TestServerThatAnswersAnythingIsAlive(t *testing.T) {
 			t.Parallel()
 			require.Equal(t, test.alive, newPod(t, server(test.status)).run(t, aliveScript) == 0)
 		})
+	}
+}
+
+func TestServerReadsItsConfigurationAgainWhenTheFileHasChanged(t *testing.T) {
+	t.Parallel()
+	programs := image("")
+	for name, body := range server("0") {
+		programs[name] = body
+	}
+	p := newPod(t, programs)
+	p.write(t, "PG_VERSION")
+	require.Zero(t, p.run(t, startScript), p.console.String())
+	require.Zero(t, p.run(t, readyScript), p.console.String())
+	require.NotContains(t, p.record(t), "pg_reload_conf", "it started with this file")
+
+	require.NoError(t, os.WriteFile(filepath.Join(p.dir, "postgresql.conf"), []byte("work_mem = '8MB'\n"), 0o600))
+	p.env = append(p.env, "PSQL_STATUS=2")
+	require.NotZero(t, p.run(t, readyScript), "not ready while it runs with other settings")
+	p.env = append(p.env, "PSQL_STATUS=0")
+	require.Zero(t, p.run(t, readyScript))
+	require.Zero(t, p.run(t, readyScript))
+	require.Equal(t, 2, strings.Count(p.record(t), "pg_reload_conf"), "once refused, once done, and no third time")
+}
+
+func TestNotReadyWhileTheServerDoesNotAnswer(t *testing.T) {
+	t.Parallel()
+	for _, status := range []string{"1", "2", "3"} {
+		require.NotZero(t, newPod(t, server(status)).run(t, readyScript))
 	}
 }
 

@@ -28,6 +28,9 @@ var settings = map[string]func(a *PostgresArgs, value string) *InvalidSetting{
 	"password":          readPassword,
 	"shmSize":           text(func(a *PostgresArgs) *string { return &a.ShmSize }),
 	"priorityClassName": text(func(a *PostgresArgs) *string { return &a.PriorityClassName }),
+	"parameters": func(a *PostgresArgs, value string) *InvalidSetting {
+		return readObject("parameters", value, &a.Parameters, "a map of parameters, like {shared_buffers: 256MB}")
+	},
 	"resources": func(a *PostgresArgs, value string) *InvalidSetting {
 		return readObject("resources", value, &a.Resources, "requests and limits, like {requests: {memory: 1Gi}}")
 	},

@@ -39,6 +39,7 @@ func TestValidSettings(t *testing.T) {
 
 		"resources":         {"", "{}", `{"requests": {"cpu": "500m", "memory": "1Gi"}, "limits": {"memory": "2Gi", "hugepages-2Mi": "4Mi"}}`},
 		"shmSize":           {"64Mi", "1Gi"},
+		"parameters":        {"{}", `{"max_connections": 50, "log_checkpoints": true, "auto_explain.log_min_duration": "1s", "search_path": "\"$user\", public"}`},
 		"nodeSelector":      {"{}", `{"kubernetes.io/arch": "amd64", "disk": ""}`},
 		"tolerations":       {"[]", `[{"key": "db", "value": "x", "effect": "NoSchedule"}, {"operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 5}]`},
 		"affinity":          {"{}", `{"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}}`},
@@ -72,7 +73,7 @@ const (
 	wantIdentifier = "expected at most 63 lower-case letters, digits, underscores and hyphens, beginning with a letter or underscore; set it with: pulumi config set %s codewizard"
 	wantNotOwn     = "expected a name that PostgreSQL does not use itself; set it with: pulumi config set %s codewizard"
 	wantPassword   = "expected 1 to 1024 bytes of UTF-8 without control characters; set another one with: pulumi config set --secret password, or have one generated with: pulumi config rm password"
-	wantSetting    = "expected one of the settings accessModes, affinity, database, deleteData, image, imagePullSecrets, initScripts, initializeEmptyVolume, namespace, nodePort, nodeSelector, password, podAnnotations, priorityClassName, replicas, resources, serviceType, shmSize, storage, storageClass, tolerations or user; remove it with: pulumi config rm "
+	wantSetting    = "expected one of the settings accessModes, affinity, database, deleteData, image, imagePullSecrets, initScripts, initializeEmptyVolume, namespace, nodePort, nodeSelector, parameters, password, podAnnotations, priorityClassName, replicas, resources, serviceType, shmSize, storage, storageClass, tolerations or user; remove it with: pulumi config rm "
 	wantShmSize    = "expected a Kubernetes quantity of at least 64Mi, like 256Mi; set it with: pulumi config set shmSize 256Mi"
 	wantResources  = "expected requests and limits, like {requests: {memory: 1Gi}}; remove it with: pulumi config rm resources"
 	wantQuantity   = "expected a positive Kubernetes quantity, like 500m or 2Gi; change it with: pulumi config set --path resources."
@@ -197,6 +198,11 @@ func TestInvalidSettings(t *testing.T) {
 		{"shmSize", "63Mi", `got "63Mi", ` + wantShmSize},
 		{"shmSize", "-1Gi", `got "-1Gi", ` + wantShmSize},
 
+		{"parameters", "fast", `got "fast", expected a map of parameters, like {shared_buffers: 256MB}; remove it with: pulumi config rm parameters`},
+		{"parameters", `{"work mem": "4MB"}`, `got "work mem", expected the name of a parameter of PostgreSQL; remove it with: pulumi config rm parameters`},
+		{"parameters", `{"work_mem = 1\nport": "4MB"}`, `got "work_mem = 1\nport", expected the name of a parameter of PostgreSQL; remove it with: pulumi config rm parameters`},
+		{"parameters", `{"a.b.c": "1"}`, `got "a.b.c", expected the name of a parameter of PostgreSQL; remove it with: pulumi config rm parameters`},
+
 		{"resources", "1Gi", `got "1Gi", ` + wantResources},
 		{"resources", `{"request": {}}`, `got "{\"request\": {}}", ` + wantResources},
 		{"resources", `{"limits": {"memory": [1]}}`, `got "{\"limits\": {\"memory\": [1]}}", ` + wantResources},
@@ -245,6 +251,19 @@ func TestNumbersAndBooleansInMapsAreTexts(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, Resources{Limits: Scalars{"cpu": "2", "memory": "1Gi"}}, args.Resources)
 	require.Equal(t, Scalars{"on": "true", "large": "12345678901234567890"}, args.PodAnnotations)
+}
+
+func TestInvalidParametersAreNamedByTheirPath(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ value, want string }{
+		{`{"Port": 5433}`, `parameters.Port: got "5433", expected a parameter that the component does not set itself; remove it with: pulumi config rm --path parameters.Port`},
+		{`{"listen_addresses": "localhost"}`, `parameters.listen_addresses: got "localhost", expected a parameter that the component does not set itself; remove it with: pulumi config rm --path parameters.listen_addresses`},
+		{`{"password_encryption": "md5"}`, `parameters.password_encryption: got "md5", expected a parameter that the component does not set itself; remove it with: pulumi config rm --path parameters.password_encryption`},
+		{`{"work_mem": "1MB\nport = 1"}`, `parameters.work_mem: got "1MB\nport = 1", expected a value without a line break or another control character; change it with: pulumi config set --path parameters.work_mem`},
+	} {
+		_, err := read(map[string]string{"parameters": test.value})
+		require.EqualError(t, err, "1 setting is invalid, nothing was changed:\n  "+test.want)
+	}
 }
 
 func TestInvalidResourcesAreNamedByTheirPath(t *testing.T) {

@@ -44,5 +44,6 @@ if [ "$volume" != "$image" ]; then
     exit 1
 fi
 
-# PostgreSQL itself listens on localhost alone.
-exec postgres -c listen_addresses='*'
+# What the readiness probe compares with.
+cksum <"$CONFIG_FILE" >"${TMPDIR:-/tmp}/config.loaded"
+exec postgres -c config_file="$CONFIG_FILE"
