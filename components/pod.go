@@ -60,7 +60,7 @@ func (p *Postgres) podTemplate() (corev1.PodTemplateSpecArgs, error) {
 			// The variables of a Service named postgres begin with POSTGRES_,
 			// like the image's own.
 			EnableServiceLinks:            pulumi.Bool(false),
-			TerminationGracePeriodSeconds: pulumi.Int(seconds(terminationGracePeriod)),
+			TerminationGracePeriodSeconds: pulumi.Int(seconds(p.args.ShutdownTimeout)),
 			SecurityContext:               podSecurity(),
 			Containers:                    corev1.ContainerArray{p.container()},
 			Volumes:                       p.volumes(),
@@ -144,7 +144,7 @@ func (p *Postgres) container() corev1.ContainerArgs {
 		Lifecycle: corev1.LifecycleArgs{
 			PreStop: corev1.LifecycleHandlerArgs{
 				Exec: corev1.ExecActionArgs{
-					Command: script(checkpointScript, strconv.Itoa(seconds(checkpointTimeout))),
+					Command: script(checkpointScript, strconv.Itoa(seconds(budget{p.args.ShutdownTimeout}.checkpoint()))),
 				},
 			},
 		},

@@ -4,6 +4,7 @@ package components
 
 import (
 	"fmt"
+	"time"
 
 	appsv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/apps/v1"
 	batchv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/batch/v1"
@@ -37,6 +38,8 @@ const (
 	DefaultDatabase    = "codewizard"
 	DefaultUser        = "codewizard"
 	DefaultShmSize     = "256Mi"
+
+	DefaultShutdownTimeout = 2 * time.Minute
 )
 
 // PostgresArgs are the settings of a Postgres component. A field that is left
@@ -81,6 +84,10 @@ type PostgresArgs struct {
 	// change restarts the server only where PostgreSQL demands it; else the
 	// server takes it over within about a minute. Default: those of initdb.
 	Parameters Scalars
+	// ShutdownTimeout is how long the server may take to stop before it is
+	// killed; half of it is for a checkpoint beforehand. An update waits that
+	// long and five minutes more. A change restarts the server. Default 2m.
+	ShutdownTimeout time.Duration
 	// Resources are the server's compute resources. A change restarts the
 	// server. Default: none requested, no limit.
 	Resources Resources
@@ -130,6 +137,9 @@ func (a PostgresArgs) withDefaults() PostgresArgs {
 	setDefault(&a.Database, DefaultDatabase)
 	setDefault(&a.User, DefaultUser)
 	setDefault(&a.ShmSize, DefaultShmSize)
+	if a.ShutdownTimeout == 0 {
+		a.ShutdownTimeout = DefaultShutdownTimeout
+	}
 	if a.Replicas == nil {
 		replicas := DefaultReplicas
 		a.Replicas = &replicas

@@ -26,6 +26,7 @@ var settings = map[string]func(a *PostgresArgs, value string) *InvalidSetting{
 	"database":          text(func(a *PostgresArgs) *string { return &a.Database }),
 	"user":              text(func(a *PostgresArgs) *string { return &a.User }),
 	"password":          readPassword,
+	"shutdownTimeout":   readShutdownTimeout,
 	"shmSize":           text(func(a *PostgresArgs) *string { return &a.ShmSize }),
 	"priorityClassName": text(func(a *PostgresArgs) *string { return &a.PriorityClassName }),
 	"parameters": func(a *PostgresArgs, value string) *InvalidSetting {

@@ -39,6 +39,7 @@ func TestValidSettings(t *testing.T) {
 
 		"resources":         {"", "{}", `{"requests": {"cpu": "500m", "memory": "1Gi"}, "limits": {"memory": "2Gi", "hugepages-2Mi": "4Mi"}}`},
 		"shmSize":           {"64Mi", "1Gi"},
+		"shutdownTimeout":   {"10s", "2m", "1h"},
 		"parameters":        {"{}", `{"max_connections": 50, "log_checkpoints": true, "auto_explain.log_min_duration": "1s", "search_path": "\"$user\", public"}`},
 		"nodeSelector":      {"{}", `{"kubernetes.io/arch": "amd64", "disk": ""}`},
 		"tolerations":       {"[]", `[{"key": "db", "value": "x", "effect": "NoSchedule"}, {"operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 5}]`},
@@ -73,7 +74,8 @@ const (
 	wantIdentifier = "expected at most 63 lower-case letters, digits, underscores and hyphens, beginning with a letter or underscore; set it with: pulumi config set %s codewizard"
 	wantNotOwn     = "expected a name that PostgreSQL does not use itself; set it with: pulumi config set %s codewizard"
 	wantPassword   = "expected 1 to 1024 bytes of UTF-8 without control characters; set another one with: pulumi config set --secret password, or have one generated with: pulumi config rm password"
-	wantSetting    = "expected one of the settings accessModes, affinity, database, deleteData, image, imagePullSecrets, initScripts, initializeEmptyVolume, namespace, nodePort, nodeSelector, parameters, password, podAnnotations, priorityClassName, replicas, resources, serviceType, shmSize, storage, storageClass, tolerations or user; remove it with: pulumi config rm "
+	wantSetting    = "expected one of the settings accessModes, affinity, database, deleteData, image, imagePullSecrets, initScripts, initializeEmptyVolume, namespace, nodePort, nodeSelector, parameters, password, podAnnotations, priorityClassName, replicas, resources, serviceType, shmSize, shutdownTimeout, storage, storageClass, tolerations or user; remove it with: pulumi config rm "
+	wantTimeout    = "expected whole seconds from 10s to 1h0m0s, like 90s or 2m; set it with: pulumi config set shutdownTimeout 2m0s"
 	wantShmSize    = "expected a Kubernetes quantity of at least 64Mi, like 256Mi; set it with: pulumi config set shmSize 256Mi"
 	wantResources  = "expected requests and limits, like {requests: {memory: 1Gi}}; remove it with: pulumi config rm resources"
 	wantQuantity   = "expected a positive Kubernetes quantity, like 500m or 2Gi; change it with: pulumi config set --path resources."
@@ -202,6 +204,13 @@ func TestInvalidSettings(t *testing.T) {
 		{"parameters", `{"work mem": "4MB"}`, `got "work mem", expected the name of a parameter of PostgreSQL; remove it with: pulumi config rm parameters`},
 		{"parameters", `{"work_mem = 1\nport": "4MB"}`, `got "work_mem = 1\nport", expected the name of a parameter of PostgreSQL; remove it with: pulumi config rm parameters`},
 		{"parameters", `{"a.b.c": "1"}`, `got "a.b.c", expected the name of a parameter of PostgreSQL; remove it with: pulumi config rm parameters`},
+
+		{"shutdownTimeout", "120", `got "120", ` + wantTimeout},
+		{"shutdownTimeout", "soon", `got "soon", ` + wantTimeout},
+		{"shutdownTimeout", "9s", `got "9s", ` + wantTimeout},
+		{"shutdownTimeout", "2h", `got "2h0m0s", ` + wantTimeout},
+		{"shutdownTimeout", "10.5s", `got "10.5s", ` + wantTimeout},
+		{"shutdownTimeout", "-1m", `got "-1m0s", ` + wantTimeout},
 
 		{"resources", "1Gi", `got "1Gi", ` + wantResources},
 		{"resources", `{"request": {}}`, `got "{\"request\": {}}", ` + wantResources},

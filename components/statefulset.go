@@ -20,7 +20,7 @@ func (p *Postgres) newStatefulSet(ctx *pulumi.Context, name string, opts ...pulu
 	if err != nil {
 		return fmt.Errorf("stateful set %s: %w", statefulSetName, err)
 	}
-	timeout := fmt.Sprintf("%ds", seconds(updateTimeout))
+	timeout := fmt.Sprintf("%ds", seconds(budget{p.args.ShutdownTimeout}.update()))
 	statefulSet, err := appsv1.NewStatefulSet(ctx, name, &appsv1.StatefulSetArgs{
 		Metadata: p.objectMeta(ctx, statefulSetName, nil),
 		Spec: appsv1.StatefulSetSpecArgs{

@@ -61,7 +61,7 @@ func (a PostgresArgs) invalid() InvalidSettings {
 	for _, check := range []func() *InvalidSetting{
 		a.checkNamespace, a.checkReplicas, a.checkImage, a.checkStorage, a.checkStorageClass, a.checkAccessModes,
 		a.checkServiceType, a.checkNodePort, a.checkDatabase, a.checkUser,
-		a.checkParameters, a.checkResources, a.checkShmSize, a.checkNodeSelector, a.checkTolerations, a.checkPriorityClassName,
+		a.checkParameters, a.checkShutdownTimeout, a.checkResources, a.checkShmSize, a.checkNodeSelector, a.checkTolerations, a.checkPriorityClassName,
 		a.checkPodAnnotations, a.checkImagePullSecrets, a.checkInitScripts,
 	} {
 		if found := check(); found != nil {
