@@ -228,7 +228,8 @@ func (s *server) cycle(ctx context.Context, m series) error {
 	); err != nil {
 		return err
 	}
-	for name, flags := range map[string][]string{"pulumi up": nil, "pulumi up --skip-preview": {"--skip-preview"}} {
+	for _, flags := range [][]string{nil, {"--skip-preview"}} {
+		name := strings.Join(append([]string{"pulumi up"}, flags...), " ")
 		if err := s.Set(ctx, "replicas", "0").Err(); err != nil {
 			return err
 		}
@@ -283,26 +284,29 @@ func (m series) section(memory *clusterMemory) section {
 	result := section{
 		title: "Program",
 		rows: []row{
-			beside("`pulumi up` 1 to 0, beside `kubectl scale` and `kubectl wait --for=delete`", m["pulumi up 1 to 0"], m["kubectl 1 to 0"], scaleTarget),
-			beside("the same with `--skip-preview`", m["pulumi up --skip-preview 1 to 0"], m["kubectl 1 to 0"], 0),
-			beside("`pulumi up` 0 to 1 until SQL is answered, beside `kubectl scale`", m["pulumi up 0 to 1"], m["kubectl 0 to 1"], scaleTarget),
-			beside("the same with `--skip-preview`", m["pulumi up --skip-preview 0 to 1"], m["kubectl 0 to 1"], 0),
+			beside("`pulumi up` 1 to 0", m["pulumi up 1 to 0"], "`kubectl`", m["kubectl 1 to 0"], scaleTarget),
+			beside("`pulumi up --skip-preview` 1 to 0", m["pulumi up --skip-preview 1 to 0"], "`kubectl`", m["kubectl 1 to 0"], 0),
+			beside("`pulumi up` 0 to 1", m["pulumi up 0 to 1"], "`kubectl`", m["kubectl 0 to 1"], scaleTarget),
+			beside("`pulumi up --skip-preview` 0 to 1", m["pulumi up --skip-preview 0 to 1"], "`kubectl`", m["kubectl 0 to 1"], 0),
+			beside("first `pulumi up` of a stack", m["first pulumi up"], "`kubectl apply`", m["kubectl apply"], firstUpTarget),
 			within("`pulumi preview`, nothing to do", m["pulumi preview"], previewTarget),
-			beside("first `pulumi up` of a stack until SQL is answered, beside `kubectl apply` of the same objects", m["first pulumi up"], m["kubectl apply"], firstUpTarget),
 		},
 		notes: []string{
-			"Medians, with the least and the most in brackets. A command is timed from its start to its end; where SQL is awaited, attempts begin when the command has ended.",
-			"`pulumi up` is `pulumi up --yes`: a preview, then the update.",
+			"Medians, with the least and the most in brackets. A command is timed from its start to its end.",
+			"`pulumi up` is typed with `--yes`: a preview, then the update.",
+			"1 to 0, by kubectl: `kubectl scale --replicas=0`, then `kubectl wait --for=delete` for the pod.",
+			"0 to 1, and the first update: until the server answers SQL; attempts begin when the command has ended. By kubectl: `kubectl scale --replicas=1`, or `kubectl apply` of the same objects. The image is on the node.",
 		},
 	}
-	const verify = "`go run ./verify`, warm caches: evidence, 10 rows more, all rows checked"
 	if len(m["psql"]) == 0 {
-		result.rows = append(result.rows, row{what: verify, ours: m["go run ./verify"].String()})
+		result.rows = append(result.rows, row{what: "`go run ./verify`", ours: m["go run ./verify"].String()})
 		result.notes = append(result.notes, "psql is not installed here: verify was compared with nothing.")
 	} else {
 		result.rows = append(result.rows,
-			beside(verify+", beside `psql` with create table, insert, count", m["go run ./verify"], m["psql"], 0),
-			beside("the same as a built program", m["verify"], m["psql"], 0))
+			beside("`go run ./verify`", m["go run ./verify"], "`psql`", m["psql"], 0),
+			beside("verify, built", m["verify"], "`psql`", m["psql"], 0))
+		result.notes = append(result.notes,
+			"verify, with warm caches: all evidence, all rows checked, ten rows more. `psql`: the lab's three statements (create table, insert, count).")
 	}
 	if memory == nil {
 		result.notes = append(result.notes, "Memory of the cluster was not measured: "+errNotLocal.Error()+".")
@@ -310,11 +314,11 @@ func (m series) section(memory *clusterMemory) section {
 	}
 	peak := memory.peak.total()
 	result.rows = append(result.rows, row{
-		what: "memory of the whole local cluster with the stack up, peak", ours: fmt.Sprintf("%.2f GiB", float64(peak)/(1<<30)),
+		what: "memory of the local cluster, peak", ours: fmt.Sprintf("%.2f GiB", float64(peak)/(1<<30)),
 		target: fmt.Sprintf("under %d GiB with one node", memoryTarget>>30), met: yesOrNo(peak < memoryTarget),
 	})
 	result.notes = append(result.notes,
-		"Memory is the proportional set size of all processes below the cluster's supervisor, sampled during scaling and between the timed steps. The largest: "+memory.largest(6)+".")
+		"Memory is the proportional set size of all processes below the cluster's supervisor, control plane, node and server, sampled during scaling and between the timed steps. The largest: "+memory.largest(6)+".")
 	return result
 }
 

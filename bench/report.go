@@ -41,9 +41,9 @@ func (r row) cells() []string {
 }
 
 // beside compares two series of times. A target of 0 is none.
-func beside(what string, ours, plain times, target float64) row {
+func beside(what string, ours times, plainWhat string, plain times, target float64) row {
 	ratio := ours.median().Seconds() / plain.median().Seconds()
-	r := row{what: what, ours: ours.String(), plain: plain.String(), ratio: fmt.Sprintf("%.2f", ratio)}
+	r := row{what: what, ours: ours.String(), plain: plainWhat + ": " + plain.String(), ratio: fmt.Sprintf("%.2f", ratio)}
 	if target != 0 {
 		r.target, r.met = fmt.Sprintf("at most %.1f times", target), yesOrNo(ratio <= target)
 	}
