@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"sync"
@@ -31,6 +32,8 @@ type Cluster struct {
 	Discovery discoveryclient.DiscoveryV1Interface
 	// Config is nil for a cluster that ports cannot be forwarded from.
 	Config *rest.Config
+	// OpenLog opens the log of a pod's server; nil asks the API server for it.
+	OpenLog func(ctx context.Context, pod *corev1.Pod) (io.ReadCloser, error)
 	// Namespace is the default of the kubeconfig's context.
 	Namespace string
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -27,10 +28,11 @@ const (
 // LastShutdown reads from the log of a pod's container how the server had gone down before the
 // start that the container runs, and returns the line that says so.
 func (c *Cluster) LastShutdown(ctx context.Context, pod *corev1.Pod) (Shutdown, string, error) {
-	limit := int64(startOfLog)
-	stream, err := c.Core.Pods(pod.Namespace).GetLogs(pod.Name, &corev1.PodLogOptions{
-		Container: serverContainer(pod), LimitBytes: &limit,
-	}).Stream(ctx)
+	open := c.OpenLog
+	if open == nil {
+		open = c.openLog
+	}
+	stream, err := open(ctx, pod)
 	if err != nil {
 		return ShutdownUnseen, "", fmt.Errorf("log of pod %s: %w", pod.Name, err)
 	}
@@ -63,4 +65,11 @@ func serverContainer(pod *corev1.Pod) string {
 		}
 	}
 	return pod.Spec.Containers[0].Name
+}
+
+func (c *Cluster) openLog(ctx context.Context, pod *corev1.Pod) (io.ReadCloser, error) {
+	limit := int64(startOfLog)
+	return c.Core.Pods(pod.Namespace).GetLogs(pod.Name, &corev1.PodLogOptions{
+		Container: serverContainer(pod), LimitBytes: &limit,
+	}).Stream(ctx)
 }

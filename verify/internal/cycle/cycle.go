@@ -126,9 +126,11 @@ func (c *Cycle) oneRound(ctx context.Context) (bool, error) {
 		return false, nil
 	}
 	c.scaled = false
-	if !c.phase(ctx, "first write", func() error { return awaitResume(ctx, resumed) }) {
+	writes := c.phase(ctx, "first write", func() error { return awaitResume(ctx, resumed) })
+	if !writes && ctx.Err() != nil {
 		return false, nil
 	}
+	// A server that takes no writes is looked at all the more.
 	stream.halt()
 	if stream.problem != nil {
 		return false, stream.problem
@@ -138,13 +140,13 @@ func (c *Cycle) oneRound(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return c.compare(before) && ok, nil
+	return c.compare(before) && ok && writes, nil
 }
 
-func awaitResume(ctx context.Context, resumed <-chan struct{}) error {
+func awaitResume(ctx context.Context, answered <-chan error) error {
 	select {
-	case <-resumed:
-		return nil
+	case err := <-answered:
+		return err
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	case <-time.After(resumeTimeout):

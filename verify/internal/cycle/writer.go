@@ -3,6 +3,7 @@ package cycle
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -37,8 +38,8 @@ type stream struct {
 	lastAt                        time.Time
 	// longest is the longest time between two acknowledged writes.
 	longest time.Duration
-	// resumed is closed at the first acknowledged write after expectResume.
-	resumed chan struct{}
+	// answered takes what the server says to the first write after expectResume.
+	answered chan error
 }
 
 func startStream(ctx context.Context, subject *check.Subject, writer *rows.Writer, turn *sync.Mutex) *stream {
@@ -124,12 +125,12 @@ func (s *stream) write(ctx context.Context, session *commit.Session) bool {
 		s.acknowledged += written.Rows
 		s.longest = max(s.longest, now.Sub(s.lastAt))
 		s.lastAt = now
-		if s.resumed != nil {
-			close(s.resumed)
-			s.resumed = nil
-		}
+		s.answer(nil)
 	case commit.Failed:
 		s.failed += written.Rows
+		if session.Usable() && ctx.Err() == nil {
+			s.answer(fmt.Errorf("the server refuses writes: %w", err))
+		}
 	default:
 		s.unknown += written.Rows
 	}
@@ -141,11 +142,19 @@ func (s *stream) write(ctx context.Context, session *commit.Session) bool {
 	return true
 }
 
-// expectResume returns a channel that is closed at the next acknowledged write.
-func (s *stream) expectResume() <-chan struct{} {
+// answer passes on what the server said to a write, if somebody waits for it.
+func (s *stream) answer(err error) {
+	if s.answered != nil {
+		s.answered <- err
+		s.answered = nil
+	}
+}
+
+// expectResume returns a channel that takes nil at the next acknowledged write, or the error of
+// one that a server refused.
+func (s *stream) expectResume() <-chan error {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	resumed := make(chan struct{})
-	s.resumed = resumed
-	return resumed
+	s.answered = make(chan error, 1)
+	return s.answered
 }

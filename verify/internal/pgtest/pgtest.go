@@ -247,6 +247,9 @@ func (s *Server) log() string {
 	return string(content)
 }
 
+// Log is everything that the server has logged since the test began.
+func (s *Server) Log() string { return s.log() }
+
 // StopFast shuts the server down as Kubernetes does with the official image (SIGINT).
 func (s *Server) StopFast(t testing.TB) {
 	t.Helper()
@@ -330,4 +333,11 @@ func (s *Server) DisableChecksums(t testing.TB) {
 	t.Helper()
 	out, err := s.command("pg_checksums", "--disable", "--no-sync", "--pgdata", s.DataDirectory).CombinedOutput()
 	require.NoError(t, err, string(out))
+}
+
+// ReplaceData puts a copy of another data directory in the place of a stopped server's own.
+func (s *Server) ReplaceData(t testing.TB, from string) {
+	t.Helper()
+	require.NoError(t, os.RemoveAll(s.DataDirectory))
+	s.CopyData(t, from, s.DataDirectory)
 }
