@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -87,9 +88,16 @@ func (l *Log) Run(ctx context.Context, c Command) error {
 	if c.Stdout != nil {
 		cmd.Stdout = c.Stdout
 	}
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	// A group of its own: an interrupt has to reach what the program started
+	// as well, whether it came from a terminal or to this process alone.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }
 	cmd.WaitDelay = stopTimeout
 	err := cmd.Run()
+	if ctx.Err() != nil && cmd.Process != nil {
+		// What did not end by itself until now; usually nothing is left.
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+	}
 	out.flush()
 	if err == nil {
 		return nil

@@ -7,7 +7,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -83,4 +86,28 @@ func TestInterruptReachesTheProgram(t *testing.T) {
 	})
 	require.True(t, errors.Is(err, context.Canceled), "%v", err)
 	require.Equal(t, []string{"ready", "cleaned up"}, shown)
+}
+
+func TestInterruptReachesWhatTheProgramStarted(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var child int
+	err := setup(t).Run(ctx, Command{
+		// The program itself only waits, as many that work through others do.
+		Args: []string{"sh", "-c", `trap : INT; sh -c 'echo $$; exec sleep 600'; exit 1`},
+		Line: func(line string) {
+			if n, err := strconv.Atoi(line); err == nil {
+				child = n
+				cancel()
+			}
+		},
+	})
+	require.ErrorIs(t, err, context.Canceled)
+	require.NotZero(t, child)
+	require.Eventually(t, func() bool {
+		// A process that nobody has buried yet has ended as well.
+		state, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", child))
+		return err != nil || strings.Contains(string(state), ") Z ")
+	}, 10*time.Second, time.Millisecond)
 }
