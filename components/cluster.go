@@ -13,7 +13,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
+	storagev1client "k8s.io/client-go/kubernetes/typed/storage/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
@@ -36,12 +37,12 @@ type existing struct {
 
 // lookUp reads what the cluster holds. The Pulumi state would not do: after a
 // destroy it is empty, and the data is still there.
-func lookUp(ctx context.Context, client kubernetes.Interface, namespace string) (existing, error) {
+func lookUp(ctx context.Context, core corev1client.CoreV1Interface, storage storagev1client.StorageV1Interface, namespace string) (existing, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
 
 	var live existing
-	_, err := client.CoreV1().ConfigMaps(namespace).Get(ctx, markerName, metav1.GetOptions{})
+	_, err := core.ConfigMaps(namespace).Get(ctx, markerName, metav1.GetOptions{})
 	switch {
 	case err == nil:
 		live.marker = true
@@ -49,7 +50,7 @@ func lookUp(ctx context.Context, client kubernetes.Interface, namespace string) 
 		return live, fmt.Errorf("config map %s in namespace %s: %w", markerName, namespace, err)
 	}
 
-	claim, err := client.CoreV1().PersistentVolumeClaims(namespace).Get(ctx, claimName(0), metav1.GetOptions{})
+	claim, err := core.PersistentVolumeClaims(namespace).Get(ctx, claimName(0), metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
 		return live, nil
@@ -59,7 +60,7 @@ func lookUp(ctx context.Context, client kubernetes.Interface, namespace string) 
 	live.claim = claim
 
 	if class := claim.Spec.StorageClassName; class != nil && *class != "" {
-		storageClass, err := client.StorageV1().StorageClasses().Get(ctx, *class, metav1.GetOptions{})
+		storageClass, err := storage.StorageClasses().Get(ctx, *class, metav1.GetOptions{})
 		switch {
 		case apierrors.IsForbidden(err):
 			// Only the API server can tell then, and it does, at preview.
@@ -87,11 +88,15 @@ func lookUpStack(ctx *pulumi.Context, namespace string) (existing, error) {
 		if err != nil {
 			return existing{}, err
 		}
-		client, err := kubernetes.NewForConfig(config)
+		core, err := corev1client.NewForConfig(config)
 		if err != nil {
 			return existing{}, err
 		}
-		return lookUp(ctx.Context(), client, namespace)
+		storage, err := storagev1client.NewForConfig(config)
+		if err != nil {
+			return existing{}, err
+		}
+		return lookUp(ctx.Context(), core, storage, namespace)
 	}()
 	if err == nil {
 		return live, nil

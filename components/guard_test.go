@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 )
@@ -193,6 +194,10 @@ func TestDataDoesNotMoveToAnotherNamespace(t *testing.T) {
 		checkMove("shop", "store").Error())
 }
 
+func lookUpIn(client kubernetes.Interface, namespace string) (existing, error) {
+	return lookUp(context.Background(), client.CoreV1(), client.StorageV1(), namespace)
+}
+
 func TestLookUp(t *testing.T) {
 	t.Parallel()
 	class := func(expand *bool) *storagev1.StorageClass {
@@ -215,7 +220,7 @@ func TestLookUp(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			live, err := lookUp(context.Background(), fake.NewClientset(test.objects...), "codewizard")
+			live, err := lookUpIn(fake.NewClientset(test.objects...), "codewizard")
 			require.NoError(t, err)
 			require.Equal(t, test.claim, live.claim != nil)
 			require.Equal(t, test.expandable, live.expandable)
@@ -226,10 +231,10 @@ func TestLookUp(t *testing.T) {
 func TestLookUpFindsTheMarker(t *testing.T) {
 	t.Parallel()
 	marker := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "postgres-data-expected", Namespace: "codewizard"}}
-	live, err := lookUp(context.Background(), fake.NewClientset(marker), "codewizard")
+	live, err := lookUpIn(fake.NewClientset(marker), "codewizard")
 	require.NoError(t, err)
 	require.True(t, live.marker, "also when the claim is gone")
-	live, err = lookUp(context.Background(), fake.NewClientset(marker, boundClaim()), "other")
+	live, err = lookUpIn(fake.NewClientset(marker, boundClaim()), "other")
 	require.NoError(t, err)
 	require.False(t, live.marker)
 }
@@ -240,7 +245,7 @@ func TestLookUpThatFailsIsNotAnEmptyNamespace(t *testing.T) {
 	client.PrependReactor("get", "persistentvolumeclaims", func(clienttesting.Action) (bool, runtime.Object, error) {
 		return true, nil, errors.New("connection refused")
 	})
-	_, err := lookUp(context.Background(), client, "codewizard")
+	_, err := lookUpIn(client, "codewizard")
 	require.EqualError(t, err, "claim postgredb-postgres-0 in namespace codewizard: connection refused")
 }
 
@@ -250,7 +255,7 @@ func TestStorageClassesThatMayNotBeReadAreLeftToTheAPIServer(t *testing.T) {
 	client.PrependReactor("get", "storageclasses", func(clienttesting.Action) (bool, runtime.Object, error) {
 		return true, nil, apierrors.NewForbidden(schema.GroupResource{Resource: "storageclasses"}, "fast", nil)
 	})
-	live, err := lookUp(context.Background(), client, "codewizard")
+	live, err := lookUpIn(client, "codewizard")
 	require.NoError(t, err)
 	require.True(t, live.expandable)
 }
