@@ -26,7 +26,8 @@ endif
 
 .PHONY: setup
 setup: ## Install what the local cluster needs and build it (root, Debian)
-	@cd local && go run ./cmd/setup
+	@cd local && CGO_ENABLED=0 go build -o ../.local/bin/setup ./cmd/setup
+	@.local/bin/setup
 
 .PHONY: cluster
 cluster: setup ## Start the local Kubernetes (NODES=3 for three nodes)
