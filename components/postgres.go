@@ -70,6 +70,11 @@ type PostgresArgs struct {
 	// NodePort is the port on every node, 30000 to 32767. Default: the cluster
 	// chooses one.
 	NodePort int
+	// AllowFrom are the networks, in CIDR notation, from which clients may
+	// connect, where the cluster's network enforces policies. A NodePort hides
+	// the client's address behind the node's unless the cluster keeps it.
+	// Default: everybody, or with ServiceType ClusterIP the cluster's pods.
+	AllowFrom []string
 	// Database is the name of the database that the first start creates. It
 	// cannot change later. Default "codewizard".
 	Database string
@@ -245,7 +250,7 @@ func (p *Postgres) declare(ctx *pulumi.Context, name string) error {
 	}
 	inNamespace := pulumi.Composite(child, pulumi.DependsOn(first))
 	for _, declare := range []func(*pulumi.Context, string, ...pulumi.ResourceOption) error{
-		p.newConfigMap, p.newCredentials, p.newServices, p.newClaim,
+		p.newConfigMap, p.newCredentials, p.newServices, p.newClaim, p.newNetworkPolicy,
 	} {
 		if err := declare(ctx, name, inNamespace); err != nil {
 			return err

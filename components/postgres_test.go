@@ -402,6 +402,38 @@ func TestServices(t *testing.T) {
 	}
 }
 
+func TestWhoMayReachTheServer(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name string
+		args PostgresArgs
+		want any
+	}{
+		{"node port: everybody", PostgresArgs{}, nil},
+		{"load balancer: everybody", PostgresArgs{ServiceType: ServiceTypeLoadBalancer}, nil},
+		{
+			"cluster IP: the cluster's pods", PostgresArgs{ServiceType: ServiceTypeClusterIP},
+			[]any{map[string]any{"namespaceSelector": map[string]any{}}},
+		},
+		{
+			"networks", PostgresArgs{AllowFrom: []string{"10.0.0.0/8", "192.0.2.7/32"}},
+			[]any{
+				map[string]any{"ipBlock": map[string]any{"cidr": "10.0.0.0/8"}},
+				map[string]any{"ipBlock": map[string]any{"cidr": "192.0.2.7/32"}},
+			},
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			s := setup(t, &test.args, nil)
+			const key = "kubernetes:networking.k8s.io/v1:NetworkPolicy/postgres"
+			require.Equal(t, test.want, s.input(t, key, "spec", "ingress", "0", "from"))
+			require.Equal(t, 5432.0, s.input(t, key, "spec", "ingress", "0", "ports", "0", "port"))
+			require.Equal(t, s.input(t, setKey, "spec", "selector"), s.input(t, key, "spec", "podSelector"))
+		})
+	}
+}
+
 func TestPodPassesTheRestrictedStandard(t *testing.T) {
 	t.Parallel()
 	s := setup(t, nil, nil)

@@ -29,6 +29,9 @@ var settings = map[string]func(a *PostgresArgs, value string) *InvalidSetting{
 	"shutdownTimeout":   readShutdownTimeout,
 	"shmSize":           text(func(a *PostgresArgs) *string { return &a.ShmSize }),
 	"priorityClassName": text(func(a *PostgresArgs) *string { return &a.PriorityClassName }),
+	"allowFrom": func(a *PostgresArgs, value string) *InvalidSetting {
+		return readObject("allowFrom", value, &a.AllowFrom, "a list of networks, like [10.0.0.0/8]")
+	},
 	"parameters": func(a *PostgresArgs, value string) *InvalidSetting {
 		return readObject("parameters", value, &a.Parameters, "a map of parameters, like {shared_buffers: 256MB}")
 	},

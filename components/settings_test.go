@@ -39,6 +39,7 @@ func TestValidSettings(t *testing.T) {
 
 		"resources":         {"", "{}", `{"requests": {"cpu": "500m", "memory": "1Gi"}, "limits": {"memory": "2Gi", "hugepages-2Mi": "4Mi"}}`},
 		"shmSize":           {"64Mi", "1Gi"},
+		"allowFrom":         {"[]", `["10.0.0.0/8", "2001:db8::/32", "192.0.2.7/32"]`},
 		"shutdownTimeout":   {"10s", "2m", "1h"},
 		"parameters":        {"{}", `{"max_connections": 50, "log_checkpoints": true, "auto_explain.log_min_duration": "1s", "search_path": "\"$user\", public"}`},
 		"nodeSelector":      {"{}", `{"kubernetes.io/arch": "amd64", "disk": ""}`},
@@ -74,7 +75,7 @@ const (
 	wantIdentifier = "expected at most 63 lower-case letters, digits, underscores and hyphens, beginning with a letter or underscore; set it with: pulumi config set %s codewizard"
 	wantNotOwn     = "expected a name that PostgreSQL does not use itself; set it with: pulumi config set %s codewizard"
 	wantPassword   = "expected 1 to 1024 bytes of UTF-8 without control characters; set another one with: pulumi config set --secret password, or have one generated with: pulumi config rm password"
-	wantSetting    = "expected one of the settings accessModes, affinity, database, deleteData, image, imagePullSecrets, initScripts, initializeEmptyVolume, namespace, nodePort, nodeSelector, parameters, password, podAnnotations, priorityClassName, replicas, resources, serviceType, shmSize, shutdownTimeout, storage, storageClass, tolerations or user; remove it with: pulumi config rm "
+	wantSetting    = "expected one of the settings accessModes, affinity, allowFrom, database, deleteData, image, imagePullSecrets, initScripts, initializeEmptyVolume, namespace, nodePort, nodeSelector, parameters, password, podAnnotations, priorityClassName, replicas, resources, serviceType, shmSize, shutdownTimeout, storage, storageClass, tolerations or user; remove it with: pulumi config rm "
 	wantTimeout    = "expected whole seconds from 10s to 1h0m0s, like 90s or 2m; set it with: pulumi config set shutdownTimeout 2m0s"
 	wantShmSize    = "expected a Kubernetes quantity of at least 64Mi, like 256Mi; set it with: pulumi config set shmSize 256Mi"
 	wantResources  = "expected requests and limits, like {requests: {memory: 1Gi}}; remove it with: pulumi config rm resources"
@@ -199,6 +200,11 @@ func TestInvalidSettings(t *testing.T) {
 		{"shmSize", "big", `got "big", ` + wantShmSize},
 		{"shmSize", "63Mi", `got "63Mi", ` + wantShmSize},
 		{"shmSize", "-1Gi", `got "-1Gi", ` + wantShmSize},
+
+		{"allowFrom", "10.0.0.0/8", `got "10.0.0.0/8", expected a list of networks, like [10.0.0.0/8]; remove it with: pulumi config rm allowFrom`},
+		{"allowFrom", `["10.0.0.1"]`, `got "10.0.0.1", expected networks in CIDR notation, like 10.0.0.0/8 or 192.0.2.7/32; remove it with: pulumi config rm allowFrom`},
+		{"allowFrom", `["10.0.0.0/33"]`, `got "10.0.0.0/33", expected networks in CIDR notation, like 10.0.0.0/8 or 192.0.2.7/32; remove it with: pulumi config rm allowFrom`},
+		{"allowFrom", `["10.0.0.1/8"]`, `got "10.0.0.1/8", expected 10.0.0.0/8, the network's own address; remove it with: pulumi config rm allowFrom`},
 
 		{"parameters", "fast", `got "fast", expected a map of parameters, like {shared_buffers: 256MB}; remove it with: pulumi config rm parameters`},
 		{"parameters", `{"work mem": "4MB"}`, `got "work mem", expected the name of a parameter of PostgreSQL; remove it with: pulumi config rm parameters`},
