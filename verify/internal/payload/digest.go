@@ -7,9 +7,9 @@ import (
 )
 
 // Digest is what one pass over rows yields: how many there are, and the exact sum of their
-// hashes. Each hash is seeded with its row's sequence number, so rows that traded their
-// contents do not cancel out. It is the same value as SQL's
-// count(*), sum(hashtextextended(payload, seq)).
+// hashes. Each hash is seeded with its row's run and sequence number, so rows that traded their
+// contents or places do not cancel out. It is the same value as SQL's
+// count(*), sum(hashtextextended(payload, run # seq)).
 type Digest struct {
 	Rows int64
 	// The sum as a signed 128-bit number: 2^63 rows of 64-bit hashes cannot overflow it.
@@ -54,4 +54,13 @@ func ParseDigest(rows int64, sum string) (Digest, error) {
 		return Digest{}, fmt.Errorf("digest %q: expected at most 128 bits", sum)
 	}
 	return Digest{Rows: rows, high: high.Int64(), low: low.Uint64()}, nil
+}
+
+// Minus takes away the rows of other.
+func (d Digest) Minus(other Digest) Digest {
+	var borrow uint64
+	d.low, borrow = bits.Sub64(d.low, other.low, 0)
+	d.high -= other.high + int64(borrow)
+	d.Rows -= other.Rows
+	return d
 }

@@ -15,11 +15,12 @@ const golden = 0x9e3779b97f4a7c15
 // Source yields the payloads of one run.
 type Source struct {
 	state uint64
+	run   int64
 }
 
 // NewSource returns the source of a run's payloads.
 func NewSource(seed, run int64) Source {
-	return Source{state: mix(uint64(seed)) + mix(uint64(run)^golden)}
+	return Source{state: mix(uint64(seed)) + mix(uint64(run)^golden), run: run}
 }
 
 // Append appends the payload of row seq to dst.
@@ -39,7 +40,7 @@ func (s Source) Digest(first, rows int64) Digest {
 	var digest Digest
 	var buffer [Size]byte
 	for seq := first; seq < first+rows; seq++ {
-		digest.Add(Hash(s.Append(buffer[:0], seq), seq))
+		digest.Add(Hash(s.Append(buffer[:0], seq), s.run^seq))
 	}
 	return digest
 }

@@ -62,7 +62,7 @@ func TestHashAndDigestAreTheServersOwn(t *testing.T) {
 	var rows int64
 	var sum string
 	require.NoError(t, conn.QueryRow(ctx,
-		`select count(*), sum(hashtextextended(payload collate "C", ordinality + 99))::text
+		`select count(*), sum(hashtextextended(payload collate "C", 7::bigint # (ordinality + 99)))::text
 		 from unnest($1::text[]) with ordinality as rows(payload, ordinality)`, texts).Scan(&rows, &sum))
 	digest := source.Digest(100, 1000)
 	require.Equal(t, rows, digest.Rows)
@@ -109,6 +109,8 @@ func TestDigestsOfNeighbouringRangesAddUp(t *testing.T) {
 	merged := source.Digest(0, 500)
 	merged.Merge(source.Digest(500, 1500))
 	require.Equal(t, source.Digest(0, 2000), merged)
+	require.Equal(t, source.Digest(0, 500), merged.Minus(source.Digest(500, 1500)))
+	require.Equal(t, payload.Digest{}, merged.Minus(merged))
 	require.NotEqual(t, source.Digest(0, 2000), payload.NewSource(3, 5).Digest(0, 2000))
 }
 

@@ -8,10 +8,12 @@ import (
 )
 
 const (
-	// A segment is what the one pass over the table yields a digest of, a block what a segment
-	// that differs is divided into. Both are powers of two, so that SQL finds them by shifting.
+	// A chunk is what is read at once to find the segments that differ, a block what a segment
+	// that differs is divided into. All are powers of two, so that SQL finds them by shifting.
 	segmentBits = 16
 	segmentRows = 1 << segmentBits
+	chunkBits   = 18
+	chunkRows   = 1 << chunkBits
 	blockBits   = 8
 	blockRows   = 1 << blockBits
 	// With more differing blocks than this the whole segment is read at once.
@@ -133,6 +135,12 @@ func expect(run *ledger.Run, source payload.Source, first, end int64) expectatio
 		}
 	})
 	return expected
+}
+
+// merge adds the expectation of other rows.
+func (e *expectation) merge(other expectation) {
+	e.required.Merge(other.required)
+	e.optional.Merge(other.optional)
 }
 
 // everything is the digest with all optional rows present.

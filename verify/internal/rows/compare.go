@@ -14,7 +14,9 @@ import (
 
 // How a query is made to read: from the heap alone, or through the primary key.
 const (
-	throughHeap = `set local enable_indexscan = off; set local enable_indexonlyscan = off;
+	// Compiling takes longer than it saves here.
+	noCompilation = `set local jit = off`
+	throughHeap   = `set local enable_indexscan = off; set local enable_indexonlyscan = off;
 		set local enable_bitmapscan = off; set local enable_seqscan = on`
 	throughIndex = `set local enable_indexscan = on; set local enable_indexonlyscan = on;
 		set local enable_bitmapscan = off; set local enable_seqscan = off`
@@ -53,13 +55,8 @@ func Compare(ctx context.Context, conn *pgx.Conn, state *ledger.State, withIndex
 	for _, run := range state.Runs {
 		c.runs[run.ID] = newRunAuditor(c.audit, run)
 	}
-	if err := c.pass(ctx); err != nil {
+	if err := c.look(ctx, withIndex); err != nil {
 		return nil, fmt.Errorf("audit table %s: %w", Table, err)
-	}
-	if withIndex {
-		if err := c.compareIndex(ctx); err != nil {
-			return nil, fmt.Errorf("audit the primary key of %s: %w", Table, err)
-		}
 	}
 	for _, suspect := range c.suspects {
 		if err := c.examine(ctx, suspect); err != nil {
@@ -116,21 +113,163 @@ type suspect struct {
 	found payload.Digest
 }
 
-// pass reads the whole table once, through the heap: what is there, whatever an index says.
-func (c *comparison) pass(ctx context.Context) error {
+// look goes no further than it has to: one sum over the whole table when nothing is wrong, the
+// segments up to the damage when little is, and a digest of every segment otherwise.
+func (c *comparison) look(ctx context.Context, withIndex bool) error {
 	computed := make(chan map[segmentKey]expectation, 1)
 	go func() { computed <- c.expectAll(ctx) }()
+	if _, err := c.tx.Exec(ctx, noCompilation); err != nil {
+		return err
+	}
+	middle := c.middle()
+	whole, lower, err := c.readTotals(ctx, middle)
+	if err != nil {
+		return err
+	}
+	c.audit.Rows = whole.Rows
+	agree := true
+	if withIndex {
+		if agree, err = c.indexAgrees(ctx, whole.Rows); err != nil {
+			return err
+		}
+	}
+	expected := <-computed
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	var all, below expectation
+	for key, part := range expected {
+		all.merge(part)
+		if key.end() <= middle {
+			below.merge(part)
+		}
+	}
+	if !agree {
+		return c.lookEverywhere(ctx, expected, true)
+	}
+	if whole == all.required || whole == all.everything() {
+		for key, part := range expected {
+			found := part.required
+			if whole != all.required {
+				found = part.everything()
+			}
+			c.runs[key.run].accept(key.first(), key.end(), found, part)
+		}
+		return nil
+	}
+	if withIndex && all.optional.Rows == 0 {
+		found, err := c.locate(ctx, expected, whole.Minus(all.required), lower.Minus(below.required), middle)
+		if err != nil || found {
+			return err
+		}
+	}
+	return c.lookEverywhere(ctx, expected, false)
+}
 
+// middle is the end of the chunk that divides the sequence numbers in two.
+func (c *comparison) middle() int64 {
+	longest := int64(0)
+	for _, run := range c.state.Runs {
+		longest = max(longest, run.Next())
+	}
+	return (longest>>(chunkBits+1) + 1) << chunkBits
+}
+
+// readTotals reads the whole table once, through the heap: what is there, whatever an index
+// says. It returns the digest of all rows, and of those before the middle.
+func (c *comparison) readTotals(ctx context.Context, middle int64) (whole, lower payload.Digest, err error) {
+	if _, err := c.tx.Exec(ctx, throughHeap); err != nil {
+		return whole, lower, err
+	}
+	var wholeSum, lowerSum string
+	err = c.tx.QueryRow(ctx, fmt.Sprintf(`
+		select count(*), coalesce(sum(hash)::text, ''),
+			count(*) filter (where seq < %[1]d), coalesce((sum(hash) filter (where seq < %[1]d))::text, '')
+		from (select seq, hashtextextended(payload, run # seq) as hash from verify.rows) as rows`, middle)).
+		Scan(&whole.Rows, &wholeSum, &lower.Rows, &lowerSum)
+	if err != nil {
+		return whole, lower, err
+	}
+	if whole, err = payload.ParseDigest(whole.Rows, wholeSum); err != nil {
+		return whole, lower, err
+	}
+	lower, err = payload.ParseDigest(lower.Rows, lowerSum)
+	return whole, lower, err
+}
+
+// locate goes through the chunks of the halves that differ until what it has found explains the
+// whole difference. It returns false when something remains unexplained, such as rows of a run
+// that the ledger does not know.
+func (c *comparison) locate(ctx context.Context, expected map[segmentKey]expectation, difference, lower payload.Digest, middle int64) (bool, error) {
+	if _, err := c.tx.Exec(ctx, throughIndex); err != nil {
+		return false, err
+	}
+	var nothing payload.Digest
+	differing := map[segmentKey]payload.Digest{}
+	for _, run := range c.state.Runs {
+		for first := int64(0); first < run.Next() && difference != nothing; first += chunkRows {
+			if first < middle && lower == nothing || first >= middle && difference == lower {
+				continue
+			}
+			found, err := c.readRange(ctx, run.ID, first, first+chunkRows)
+			if err != nil {
+				return false, err
+			}
+			wanted := c.runs[run.ID].expect(first, first+chunkRows).required
+			if found == wanted {
+				continue
+			}
+			for i := range int64(chunkRows / segmentRows) {
+				key := segmentKey{run: run.ID, number: (first >> segmentBits) + i}
+				found, err := c.readRange(ctx, run.ID, key.first(), key.end())
+				if err != nil {
+					return false, err
+				}
+				if part := found.Minus(expected[key].required); part != nothing {
+					differing[key] = found
+					difference = difference.Minus(part)
+					if key.end() <= middle {
+						lower = lower.Minus(part)
+					}
+				}
+			}
+		}
+	}
+	if difference != nothing {
+		return false, nil
+	}
+	for key, part := range expected {
+		if _, differs := differing[key]; !differs {
+			c.runs[key.run].accept(key.first(), key.end(), part.required, part)
+		}
+	}
+	for key, found := range differing {
+		c.suspects = append(c.suspects, suspect{segmentKey: key, run: c.runs[key.run], found: found})
+	}
+	c.sortSuspects()
+	return true, nil
+}
+
+// readRange returns the digest of a range of rows, as the transaction is set to read them.
+func (c *comparison) readRange(ctx context.Context, run, first, end int64) (payload.Digest, error) {
+	var rows int64
+	var sum string
+	err := c.tx.QueryRow(ctx, `select count(*), coalesce(sum(hashtextextended(payload, run # seq))::text, '')
+		from verify.rows where run = $1 and seq between $2 and $3`, run, first, end-1).Scan(&rows, &sum)
+	if err != nil {
+		return payload.Digest{}, err
+	}
+	return payload.ParseDigest(rows, sum)
+}
+
+// lookEverywhere compares the digest of every segment, read through the heap.
+func (c *comparison) lookEverywhere(ctx context.Context, expected map[segmentKey]expectation, indexDisagrees bool) error {
 	digests, foreign, err := c.readDigests(ctx)
 	if err != nil {
 		return err
 	}
 	for run, rows := range foreign {
 		c.audit.Unrecorded = append(c.audit.Unrecorded, Unrecorded{Run: run, Rows: rows})
-	}
-	expected := <-computed
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
 	}
 	for key := range expected {
 		if _, found := digests[key]; !found {
@@ -143,11 +282,18 @@ func (c *comparison) pass(ctx context.Context) error {
 			c.suspects = append(c.suspects, suspect{segmentKey: key, run: run, found: digest})
 		}
 	}
-	// The first rows that are wrong are the ones to name.
+	c.sortSuspects()
+	if indexDisagrees {
+		return c.compareIndex(ctx)
+	}
+	return nil
+}
+
+// sortSuspects puts the suspects in order: the first rows that are wrong are the ones to name.
+func (c *comparison) sortSuspects() {
 	slices.SortFunc(c.suspects, func(a, b suspect) int {
 		return cmp.Or(cmp.Compare(a.segmentKey.run, b.segmentKey.run), cmp.Compare(a.number, b.number))
 	})
-	return nil
 }
 
 // readDigests returns what the heap holds: a digest for each segment of the ledger's runs, and
@@ -157,7 +303,7 @@ func (c *comparison) readDigests(ctx context.Context) (map[segmentKey]payload.Di
 		return nil, nil, err
 	}
 	found, err := c.tx.Query(ctx, fmt.Sprintf(`
-		select run, seq >> %d, count(*), coalesce(sum(hashtextextended(payload, seq))::text, '')
+		select run, seq >> %d, count(*), coalesce(sum(hashtextextended(payload, run # seq))::text, '')
 		from verify.rows group by 1, 2`, segmentBits))
 	if err != nil {
 		return nil, nil, err
@@ -171,7 +317,6 @@ func (c *comparison) readDigests(ctx context.Context) (map[segmentKey]payload.Di
 		if err := found.Scan(&key.run, &key.number, &count, &sum); err != nil {
 			return nil, nil, err
 		}
-		c.audit.Rows += count
 		c.counts[key] += count
 		if c.runs[key.run] == nil {
 			foreign[key.run] += count
@@ -240,7 +385,7 @@ func (c *comparison) readBlocks(ctx context.Context, s suspect) (map[int64]paylo
 		return nil, total, err
 	}
 	found, err := c.tx.Query(ctx, fmt.Sprintf(`
-		select seq >> %d, count(*), coalesce(sum(hashtextextended(payload, seq))::text, '')
+		select seq >> %d, count(*), coalesce(sum(hashtextextended(payload, run # seq))::text, '')
 		from verify.rows where run = $1 and seq between $2 and $3 group by 1`, blockBits), s.run.run.ID, s.first(), s.end()-1)
 	if err != nil {
 		return nil, total, err

@@ -195,6 +195,49 @@ func TestDamageIsFoundAndNamed(t *testing.T) {
 	}
 }
 
+func TestDamageIsFoundWhereverItLies(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	// Three chunks, in the middle of the last of which the rows end.
+	b.add(600_000)
+	require.EqualValues(t, 600_000, b.compare().Intact)
+	altered, lost := map[int64]bool{}, map[int64]bool{}
+	for _, step := range []struct {
+		seq    int64
+		delete bool
+	}{{599_999, false}, {262_144, true}, {5, false}, {262_143, true}, {524_288, false}, {599_998, true}} {
+		if step.delete {
+			b.exec(fmt.Sprintf("delete from verify.rows where seq = %d", step.seq))
+			lost[step.seq] = true
+		} else {
+			b.exec(fmt.Sprintf("update verify.rows set payload = 'x' where seq = %d", step.seq))
+			altered[step.seq] = true
+		}
+		audit := b.compare()
+		require.EqualValues(t, len(altered), audit.Count[rows.Altered])
+		require.EqualValues(t, len(lost), audit.Count[rows.Lost])
+		require.EqualValues(t, 600_000-len(altered)-len(lost), audit.Intact)
+		for _, finding := range audit.Findings {
+			require.True(t, finding.Kind == rows.Altered && altered[finding.Seq] || finding.Kind == rows.Lost && lost[finding.Seq], finding)
+		}
+	}
+	// A row that somebody else's run holds, besides.
+	b.exec("insert into verify.rows values (1, 1, 'x')")
+	audit := b.compare()
+	require.EqualValues(t, len(lost), audit.Count[rows.Lost])
+	require.Equal(t, []rows.Unrecorded{{Run: 1, Rows: 1}}, audit.Unrecorded)
+}
+
+func TestRowThatMovedToAnotherRunIsMissed(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.add(100)
+	b.exec("update verify.rows set run = run + 1 where seq = 7")
+	audit := b.compare()
+	require.Equal(t, map[rows.Kind]int64{rows.Lost: 1}, audit.Count)
+	require.Equal(t, []rows.Unrecorded{{Run: b.writer.Run().ID + 1, Rows: 1}}, audit.Unrecorded)
+}
+
 func TestMissingTableIsEverythingLost(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

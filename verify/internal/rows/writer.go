@@ -166,7 +166,7 @@ func (c *copyText) Read(p []byte) (int, error) {
 func ReadBack(ctx context.Context, conn *pgx.Conn, run *ledger.Run, first, rows int64) (bool, error) {
 	var count int64
 	var sum string
-	err := conn.QueryRow(ctx, `select count(*), coalesce(sum(hashtextextended(payload, seq))::text, '')
+	err := conn.QueryRow(ctx, `select count(*), coalesce(sum(hashtextextended(payload, run # seq))::text, '')
 		from verify.rows where run = $1 and seq between $2 and $3`, run.ID, first, first+rows-1).Scan(&count, &sum)
 	if err != nil {
 		return false, fmt.Errorf("read %d rows back: %w", rows, err)
