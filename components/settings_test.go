@@ -24,7 +24,7 @@ func TestValidSettings(t *testing.T) {
 	for setting, values := range map[string][]string{
 		"namespace":    {"codewizard", "a", "0", "my-db-1", long},
 		"replicas":     {"0", "1"},
-		"image":        {"postgres", "postgres:17", "localhost/postgres:15", "localhost:5000/a/b__c:V1.2-x", "ghcr.io/cloudnative-pg/postgresql:17.2", "postgres@sha256:" + strings.Repeat("0a", 32), "postgres:17@sha256:" + strings.Repeat("0a", 32)},
+		"image":        {"postgres", "postgres:17", "localhost/postgres:15", "localhost:5000/a/b__c:V1.2-x", "registry.example.com/team/postgresql:17.2", "postgres@sha256:" + strings.Repeat("0a", 32), "postgres:17@sha256:" + strings.Repeat("0a", 32)},
 		"storage":      {"128Mi", "1Gi", "1G", "1.5Gi", "2e9", "134217728", "10Ti"},
 		"storageClass": {"", "fast", "local-path", "gp3.encrypted"},
 		"accessModes":  {"ReadWriteOnce", "ReadWriteOncePod", "ReadWriteMany", "ReadWriteOnce,ReadWriteMany", `["ReadWriteOnce", "ReadWriteMany"]`},
