@@ -23,6 +23,9 @@ const (
 	// DefaultHold is how long a server at zero replicas must stay unreachable.
 	DefaultHold = 2 * time.Second
 
+	// alwaysCompared is up to how many rows heap and index are compared every time.
+	alwaysCompared = 2_000_000
+
 	observeInterval = 200 * time.Millisecond
 	probeInterval   = 100 * time.Millisecond
 	probeTimeout    = time.Second
@@ -60,6 +63,8 @@ type Checker struct {
 	Hold time.Duration
 	// Adopt takes rows that no ledger knows into this one.
 	Adopt bool
+	// Deep compares heap and index however many rows there are.
+	Deep bool
 	// Fill, when it is set, replaces the look at the rows.
 	Fill *Fill
 

@@ -63,6 +63,7 @@ func (c *Checker) fill(ctx context.Context, conn *pgx.Conn, way *way, evidence *
 	} else if err := c.Ledger.Aim(writer.Run().ID, c.Fill.Rows); err != nil {
 		return err
 	}
+	c.sighting.IndexComparedFor = c.State().Sighting.IndexComparedFor
 	if err := c.fillTo(ctx, way, writer, counts); err != nil {
 		return err
 	}

@@ -20,6 +20,7 @@ type checkSettings struct {
 	rows  int64
 	hold  time.Duration
 	adopt bool
+	deep  bool
 	watch bool
 	every time.Duration
 }
@@ -46,6 +47,7 @@ func newCheck(streams Streams, exitCode *int) *cobra.Command {
 	flags := command.Flags()
 	flags.Int64Var(&s.rows, "rows", check.DefaultRows, "how many new rows to write; 0 only reads")
 	flags.DurationVar(&s.hold, "hold", check.DefaultHold, "at 0 replicas: how long nothing may answer")
+	flags.BoolVar(&s.deep, "deep", false, "compare heap and index again, also of millions of rows")
 	flags.BoolVarP(&s.watch, "watch", "w", false, "repeat until interrupted or a violation is found, one line a round")
 	flags.DurationVar(&s.every, "interval", defaultInterval, "with --watch: from the end of a round to the next")
 	flags.BoolVar(&s.adopt, "adopt", false, "take rows that no ledger knows into this one")
@@ -60,7 +62,7 @@ func (s *checkSettings) run(ctx context.Context) (int, error) {
 		return 0, usageError{fmt.Sprintf("--hold %s: expected 0 or more", s.hold)}
 	}
 	configure := func(checker *check.Checker) {
-		checker.Rows, checker.Hold, checker.Adopt = s.rows, s.hold, s.adopt
+		checker.Rows, checker.Hold, checker.Adopt, checker.Deep = s.rows, s.hold, s.adopt, s.deep
 	}
 	if s.watch {
 		return s.watchWith(ctx, configure)

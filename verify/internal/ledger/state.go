@@ -152,8 +152,11 @@ type Sighting struct {
 	// shutdown and are discarded by crash recovery.
 	Commits         int64     `json:"commits,omitempty"`
 	StatisticsReset time.Time `json:"statistics_reset,omitzero"`
-	ClaimUID        string    `json:"claim_uid,omitempty"`
-	Volume          string    `json:"volume,omitempty"`
+	// IndexComparedFor is the PostmasterStart of the server whose heap and index were last
+	// compared.
+	IndexComparedFor time.Time `json:"index_compared_for,omitzero"`
+	ClaimUID         string    `json:"claim_uid,omitempty"`
+	Volume           string    `json:"volume,omitempty"`
 }
 
 // Result is the outcome of a command that used the ledger.

@@ -37,10 +37,23 @@ func newAudit(state *ledger.State) *Audit {
 	return &Audit{Count: map[Kind]int64{}, Required: state.Required()}
 }
 
+// Index says what is done about the primary key in an audit.
+type Index int
+
+const (
+	// NoIndex: there is none.
+	NoIndex Index = iota
+	// UseIndex reads through it where that is faster. What it yields has to explain what the
+	// heap holds, so it is not trusted.
+	UseIndex
+	// CompareIndex also counts the rows it leads to and names those that only one of heap and
+	// index yields.
+	CompareIndex
+)
+
 // Compare audits the table against the ledger in one snapshot: one pass on the server, and a
-// closer look at the segments that are not as they should be. withIndex also compares what the
-// primary key yields.
-func Compare(ctx context.Context, conn *pgx.Conn, state *ledger.State, withIndex bool) (*Audit, error) {
+// closer look at the segments that are not as they should be.
+func Compare(ctx context.Context, conn *pgx.Conn, state *ledger.State, index Index) (*Audit, error) {
 	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
 	if err != nil {
 		return nil, fmt.Errorf("audit: %w", err)
@@ -55,7 +68,7 @@ func Compare(ctx context.Context, conn *pgx.Conn, state *ledger.State, withIndex
 	for _, run := range state.Runs {
 		c.runs[run.ID] = newRunAuditor(c.audit, run)
 	}
-	if err := c.look(ctx, withIndex); err != nil {
+	if err := c.look(ctx, index); err != nil {
 		return nil, fmt.Errorf("audit table %s: %w", Table, err)
 	}
 	for _, suspect := range c.suspects {
@@ -115,7 +128,7 @@ type suspect struct {
 
 // look goes no further than it has to: one sum over the whole table when nothing is wrong, the
 // segments up to the damage when little is, and a digest of every segment otherwise.
-func (c *comparison) look(ctx context.Context, withIndex bool) error {
+func (c *comparison) look(ctx context.Context, index Index) error {
 	computed := make(chan map[segmentKey]expectation, 1)
 	go func() { computed <- c.expectAll(ctx) }()
 	if _, err := c.tx.Exec(ctx, noCompilation); err != nil {
@@ -128,7 +141,7 @@ func (c *comparison) look(ctx context.Context, withIndex bool) error {
 	}
 	c.audit.Rows = whole.Rows
 	agree := true
-	if withIndex {
+	if index == CompareIndex {
 		if agree, err = c.indexAgrees(ctx, whole.Rows); err != nil {
 			return err
 		}
@@ -157,7 +170,7 @@ func (c *comparison) look(ctx context.Context, withIndex bool) error {
 		}
 		return nil
 	}
-	if withIndex && all.optional.Rows == 0 {
+	if index != NoIndex && all.optional.Rows == 0 {
 		found, err := c.locate(ctx, expected, whole.Minus(all.required), lower.Minus(below.required), middle)
 		if err != nil || found {
 			return err

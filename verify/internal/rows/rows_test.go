@@ -80,7 +80,7 @@ func (b *bundle) exec(statements ...string) {
 
 func (b *bundle) compare() *rows.Audit {
 	b.t.Helper()
-	audit, err := rows.Compare(b.t.Context(), b.conn, b.ledger.State(), true)
+	audit, err := rows.Compare(b.t.Context(), b.conn, b.ledger.State(), rows.CompareIndex)
 	require.NoError(b.t, err)
 	return audit
 }
@@ -220,6 +220,12 @@ func TestDamageIsFoundWhereverItLies(t *testing.T) {
 		for _, finding := range audit.Findings {
 			require.True(t, finding.Kind == rows.Altered && altered[finding.Seq] || finding.Kind == rows.Lost && lost[finding.Seq], finding)
 		}
+	}
+	for _, index := range []rows.Index{rows.NoIndex, rows.UseIndex} {
+		audit, err := rows.Compare(t.Context(), b.conn, b.ledger.State(), index)
+		require.NoError(t, err)
+		require.False(t, audit.IndexCompared)
+		require.Equal(t, map[rows.Kind]int64{rows.Altered: 3, rows.Lost: 3}, audit.Count)
 	}
 	// A row that somebody else's run holds, besides.
 	b.exec("insert into verify.rows values (1, 1, 'x')")
