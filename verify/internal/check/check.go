@@ -24,7 +24,7 @@ const (
 	DefaultHold = 2 * time.Second
 
 	// alwaysCompared is up to how many rows heap and index are compared every time.
-	alwaysCompared = 2_000_000
+	alwaysCompared = 100_000
 
 	observeInterval = 200 * time.Millisecond
 	probeInterval   = 100 * time.Millisecond

@@ -160,7 +160,7 @@ func (c *Checker) checkRunning(ctx context.Context, observed *cluster.Observatio
 			restarts += container.RestartCount
 		}
 		if restarts > 0 {
-			c.add(report.Kubernetes, "pod", report.Warning, fmt.Sprintf("%s, restarted %d times", detail, restarts),
+			c.add(report.Kubernetes, "pod", report.Warning, fmt.Sprintf("%s, restarted %s", detail, report.Plural(int64(restarts), "time")),
 				fmt.Sprintf("see why: kubectl -n %s logs %s --previous", pod.Namespace, pod.Name))
 			continue
 		}

@@ -64,3 +64,6 @@ func (d Digest) Minus(other Digest) Digest {
 	d.Rows -= other.Rows
 	return d
 }
+
+// Low is the sum modulo 2^64.
+func (d Digest) Low() int64 { return int64(d.low) }

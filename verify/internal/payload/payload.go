@@ -40,12 +40,23 @@ func (s Source) Text(seq int64) string {
 
 // Digest returns what an intact table reports for rows first to first+rows-1.
 func (s Source) Digest(first, rows int64) Digest {
-	var digest Digest
+	digest, _ := s.DigestWithTops(first, rows)
+	return digest
+}
+
+// TopShift leaves the upper 20 bits of a hash.
+const TopShift = 44
+
+// DigestWithTops also returns the sum of the upper 20 bits of the hashes, which is small enough
+// to be multiplied in a bigint.
+func (s Source) DigestWithTops(first, rows int64) (digest Digest, tops int64) {
 	var buffer [Size]byte
 	for seq := first; seq < first+rows; seq++ {
-		digest.Add(Hash(s.Append(buffer[:0], seq), s.run^seq))
+		hash := Hash(s.Append(buffer[:0], seq), s.run^seq)
+		digest.Add(hash)
+		tops += hash >> TopShift
 	}
-	return digest
+	return digest, tops
 }
 
 // mix is the finalizer of SplitMix64: a bijection in which every input bit reaches every

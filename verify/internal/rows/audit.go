@@ -8,12 +8,10 @@ import (
 )
 
 const (
-	// A chunk is what is read at once to find the segments that differ, a block what a segment
-	// that differs is divided into. All are powers of two, so that SQL finds them by shifting.
+	// Rows are compared by segments first, and by blocks within a segment that differs. Both
+	// are powers of two, so that SQL finds them by shifting.
 	segmentBits = 16
 	segmentRows = 1 << segmentBits
-	chunkBits   = 18
-	chunkRows   = 1 << chunkBits
 	blockBits   = 8
 	blockRows   = 1 << blockBits
 	// With more differing blocks than this the whole segment is read at once.
@@ -123,24 +121,22 @@ func (a *Audit) Of(kind Kind) []Finding {
 type expectation struct {
 	// required is the digest of the rows that must be there, optional that of the undecided.
 	required, optional payload.Digest
+	// tops is the sum of the upper bits of the hashes of the required rows.
+	tops int64
 }
 
 func expect(run *ledger.Run, source payload.Source, first, end int64) expectation {
 	var expected expectation
 	run.Within(first, end, func(span ledger.Span) {
 		if span.Status.Required() {
-			expected.required.Merge(source.Digest(span.First, span.Rows))
+			digest, tops := source.DigestWithTops(span.First, span.Rows)
+			expected.required.Merge(digest)
+			expected.tops += tops
 		} else if span.Status == ledger.Undecided {
 			expected.optional.Merge(source.Digest(span.First, span.Rows))
 		}
 	})
 	return expected
-}
-
-// merge adds the expectation of other rows.
-func (e *expectation) merge(other expectation) {
-	e.required.Merge(other.required)
-	e.optional.Merge(other.optional)
 }
 
 // everything is the digest with all optional rows present.

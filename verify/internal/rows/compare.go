@@ -3,6 +3,7 @@ package rows
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -126,23 +127,22 @@ type suspect struct {
 	found payload.Digest
 }
 
-// look goes no further than it has to: one sum over the whole table when nothing is wrong, the
-// segments up to the damage when little is, and a digest of every segment otherwise.
+// look goes no further than it has to: one pass over the whole table when nothing is wrong or
+// one segment is, and a digest of every segment otherwise.
 func (c *comparison) look(ctx context.Context, index Index) error {
 	computed := make(chan map[segmentKey]expectation, 1)
 	go func() { computed <- c.expectAll(ctx) }()
 	if _, err := c.tx.Exec(ctx, noCompilation); err != nil {
 		return err
 	}
-	middle := c.middle()
-	whole, lower, err := c.readTotals(ctx, middle)
+	found, err := c.readTotals(ctx)
 	if err != nil {
 		return err
 	}
-	c.audit.Rows = whole.Rows
+	c.audit.Rows = found.digest.Rows
 	agree := true
 	if index == CompareIndex {
-		if agree, err = c.indexAgrees(ctx, whole.Rows); err != nil {
+		if agree, err = c.indexAgrees(ctx, found.digest.Rows); err != nil {
 			return err
 		}
 	}
@@ -150,117 +150,106 @@ func (c *comparison) look(ctx context.Context, index Index) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	var all, below expectation
-	for key, part := range expected {
-		all.merge(part)
-		if key.end() <= middle {
-			below.merge(part)
-		}
-	}
 	if !agree {
 		return c.lookEverywhere(ctx, expected, true)
 	}
-	if whole == all.required || whole == all.everything() {
+	var all expectation
+	var wanted totals
+	for key, part := range expected {
+		all.required.Merge(part.required)
+		all.optional.Merge(part.optional)
+		wanted.tops += part.tops
+		wanted.weighted += part.tops * key.number
+	}
+	if found.digest == all.required || found.digest == all.everything() {
 		for key, part := range expected {
-			found := part.required
-			if whole != all.required {
-				found = part.everything()
+			digest := part.required
+			if found.digest != all.required {
+				digest = part.everything()
 			}
-			c.runs[key.run].accept(key.first(), key.end(), found, part)
+			c.runs[key.run].accept(key.first(), key.end(), digest, part)
 		}
 		return nil
 	}
 	if index != NoIndex && all.optional.Rows == 0 {
-		found, err := c.locate(ctx, expected, whole.Minus(all.required), lower.Minus(below.required), middle)
-		if err != nil || found {
+		wanted.digest = all.required
+		located, err := c.locate(ctx, expected, found.minus(wanted))
+		if err != nil || located {
 			return err
 		}
 	}
 	return c.lookEverywhere(ctx, expected, false)
 }
 
-// middle is the end of the chunk that divides the sequence numbers in two.
-func (c *comparison) middle() int64 {
-	longest := int64(0)
-	for _, run := range c.state.Runs {
-		longest = max(longest, run.Next())
-	}
-	return (longest>>(chunkBits+1) + 1) << chunkBits
+// totals are sums over the whole table.
+type totals struct {
+	digest payload.Digest
+	// tops is the sum of the upper bits of the hashes, weighted of those bits times the number
+	// of the row's segment. If a single segment differs, the quotient of the two differences is
+	// its number. They are kept modulo 2^64, which differences survive.
+	tops, weighted int64
+}
+
+func (t totals) minus(other totals) totals {
+	return totals{digest: t.digest.Minus(other.digest), tops: t.tops - other.tops, weighted: t.weighted - other.weighted}
 }
 
 // readTotals reads the whole table once, through the heap: what is there, whatever an index
-// says. It returns the digest of all rows, and of those before the middle.
-func (c *comparison) readTotals(ctx context.Context, middle int64) (whole, lower payload.Digest, err error) {
+// says.
+func (c *comparison) readTotals(ctx context.Context) (totals, error) {
 	if _, err := c.tx.Exec(ctx, throughHeap); err != nil {
-		return whole, lower, err
+		return totals{}, err
 	}
-	var wholeSum, lowerSum string
-	err = c.tx.QueryRow(ctx, fmt.Sprintf(`
-		select count(*), coalesce(sum(hash)::text, ''),
-			count(*) filter (where seq < %[1]d), coalesce((sum(hash) filter (where seq < %[1]d))::text, '')
-		from (select seq, hashtextextended(payload, run # seq) as hash from verify.rows) as rows`, middle)).
-		Scan(&whole.Rows, &wholeSum, &lower.Rows, &lowerSum)
+	var rows int64
+	var sum, tops, weighted string
+	// A segment number is cut to 40 bits, so that no row that somebody puts there makes the
+	// product overflow.
+	err := c.tx.QueryRow(ctx, fmt.Sprintf(`
+		select count(*), coalesce(sum(hash)::text, ''), coalesce(sum(hash >> %[1]d)::text, ''),
+			coalesce(sum((hash >> %[1]d) * ((seq >> %[2]d) & 1099511627775))::text, '')
+		from (select seq, hashtextextended(payload, run # seq) as hash from verify.rows) as rows`, payload.TopShift, segmentBits)).
+		Scan(&rows, &sum, &tops, &weighted)
 	if err != nil {
-		return whole, lower, err
+		return totals{}, err
 	}
-	if whole, err = payload.ParseDigest(whole.Rows, wholeSum); err != nil {
-		return whole, lower, err
-	}
-	lower, err = payload.ParseDigest(lower.Rows, lowerSum)
-	return whole, lower, err
+	digest, digestErr := payload.ParseDigest(rows, sum)
+	topsDigest, topsErr := payload.ParseDigest(0, tops)
+	weightedDigest, weightedErr := payload.ParseDigest(0, weighted)
+	return totals{digest: digest, tops: topsDigest.Low(), weighted: weightedDigest.Low()}, errors.Join(digestErr, topsErr, weightedErr)
 }
 
-// locate goes through the chunks of the halves that differ until what it has found explains the
-// whole difference. It returns false when something remains unexplained, such as rows of a run
-// that the ledger does not know.
-func (c *comparison) locate(ctx context.Context, expected map[segmentKey]expectation, difference, lower payload.Digest, middle int64) (bool, error) {
+// locate finds the segment that explains the whole difference, if it is a single one. It returns
+// false when it is not.
+func (c *comparison) locate(ctx context.Context, expected map[segmentKey]expectation, difference totals) (bool, error) {
+	if difference.tops == 0 || difference.weighted%difference.tops != 0 {
+		return false, nil
+	}
 	if _, err := c.tx.Exec(ctx, throughIndex); err != nil {
 		return false, err
 	}
-	var nothing payload.Digest
-	differing := map[segmentKey]payload.Digest{}
+	number := difference.weighted / difference.tops
 	for _, run := range c.state.Runs {
-		for first := int64(0); first < run.Next() && difference != nothing; first += chunkRows {
-			if first < middle && lower == nothing || first >= middle && difference == lower {
-				continue
-			}
-			found, err := c.readRange(ctx, run.ID, first, first+chunkRows)
-			if err != nil {
-				return false, err
-			}
-			wanted := c.runs[run.ID].expect(first, first+chunkRows).required
-			if found == wanted {
-				continue
-			}
-			for i := range int64(chunkRows / segmentRows) {
-				key := segmentKey{run: run.ID, number: (first >> segmentBits) + i}
-				found, err := c.readRange(ctx, run.ID, key.first(), key.end())
-				if err != nil {
-					return false, err
-				}
-				if part := found.Minus(expected[key].required); part != nothing {
-					differing[key] = found
-					difference = difference.Minus(part)
-					if key.end() <= middle {
-						lower = lower.Minus(part)
-					}
-				}
+		key := segmentKey{run: run.ID, number: number}
+		part, known := expected[key]
+		if !known {
+			continue
+		}
+		found, err := c.readRange(ctx, run.ID, key.first(), key.end())
+		if err != nil {
+			return false, err
+		}
+		if found.Minus(part.required) != difference.digest {
+			continue
+		}
+		for other, part := range expected {
+			if other != key {
+				c.runs[other.run].accept(other.first(), other.end(), part.required, part)
 			}
 		}
+		c.suspects = []suspect{{segmentKey: key, run: c.runs[run.ID], found: found}}
+		return true, nil
 	}
-	if difference != nothing {
-		return false, nil
-	}
-	for key, part := range expected {
-		if _, differs := differing[key]; !differs {
-			c.runs[key.run].accept(key.first(), key.end(), part.required, part)
-		}
-	}
-	for key, found := range differing {
-		c.suspects = append(c.suspects, suspect{segmentKey: key, run: c.runs[key.run], found: found})
-	}
-	c.sortSuspects()
-	return true, nil
+	return false, nil
 }
 
 // readRange returns the digest of a range of rows, as the transaction is set to read them.
