@@ -67,3 +67,7 @@ func (d Digest) Minus(other Digest) Digest {
 
 // Low is the sum modulo 2^64.
 func (d Digest) Low() int64 { return int64(d.low) }
+
+// Top is the sum without its lower TopShift bits, modulo 2^64. It differs from the sum of the
+// hashes' own upper bits by less than the number of rows.
+func (d Digest) Top() int64 { return d.high<<(64-TopShift) | int64(d.low>>TopShift) }

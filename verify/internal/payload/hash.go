@@ -9,39 +9,40 @@ import (
 // a deterministic collation: hash_bytes_extended of src/common/hashfn.c, which is Bob
 // Jenkins' lookup3 with a 64-bit seed and result.
 func Hash(key []byte, seed int64) int64 {
-	a := uint32(0x9e3779b9) + uint32(len(key)) + 3923095
-	b, c := a, a
-	if seed != 0 {
-		a += uint32(uint64(seed) >> 32)
-		b += uint32(uint64(seed))
-		a, b, c = scramble(a, b, c)
-	}
+	a, b, c := begin(len(key), seed)
 	for len(key) >= 12 {
-		a += binary.LittleEndian.Uint32(key)
-		b += binary.LittleEndian.Uint32(key[4:])
-		c += binary.LittleEndian.Uint32(key[8:])
-		a, b, c = scramble(a, b, c)
+		a, b, c = scramble(a+binary.LittleEndian.Uint32(key), b+binary.LittleEndian.Uint32(key[4:]), c+binary.LittleEndian.Uint32(key[8:]))
 		key = key[12:]
 	}
-	if len(key) == 8 {
-		// The tail of every payload of ours; kept apart because it is one load each.
-		a += binary.LittleEndian.Uint32(key)
-		b += binary.LittleEndian.Uint32(key[4:])
-	} else {
-		// The lowest byte of c is reserved for the length.
-		for i, octet := range key {
-			switch {
-			case i < 4:
-				a += uint32(octet) << (8 * i)
-			case i < 8:
-				b += uint32(octet) << (8 * (i - 4))
-			default:
-				c += uint32(octet) << (8 * (i - 7))
-			}
+	// The lowest byte of c is reserved for the length.
+	for i, octet := range key {
+		switch {
+		case i < 4:
+			a += uint32(octet) << (8 * i)
+		case i < 8:
+			b += uint32(octet) << (8 * (i - 4))
+		default:
+			c += uint32(octet) << (8 * (i - 7))
 		}
 	}
-	b, c = settle(a, b, c)
-	return int64(uint64(b)<<32 | uint64(c))
+	return settle(a, b, c)
+}
+
+// hashWords is Hash of a payload that is still in words.
+func hashWords(key [Size / 8]uint64, seed int64) int64 {
+	a, b, c := begin(Size, seed)
+	a, b, c = scramble(a+uint32(key[0]), b+uint32(key[0]>>32), c+uint32(key[1]))
+	a, b, c = scramble(a+uint32(key[1]>>32), b+uint32(key[2]), c+uint32(key[2]>>32))
+	return settle(a+uint32(key[3]), b+uint32(key[3]>>32), c)
+}
+
+func begin(length int, seed int64) (a, b, c uint32) {
+	a = uint32(0x9e3779b9) + uint32(length) + 3923095
+	b, c = a, a
+	if seed != 0 {
+		a, b, c = scramble(a+uint32(uint64(seed)>>32), b+uint32(uint64(seed)), c)
+	}
+	return a, b, c
 }
 
 func scramble(a, b, c uint32) (uint32, uint32, uint32) {
@@ -66,7 +67,7 @@ func scramble(a, b, c uint32) (uint32, uint32, uint32) {
 	return a, b, c
 }
 
-func settle(a, b, c uint32) (uint32, uint32) {
+func settle(a, b, c uint32) int64 {
 	c ^= b
 	c -= bits.RotateLeft32(b, 14)
 	a ^= c
@@ -81,5 +82,5 @@ func settle(a, b, c uint32) (uint32, uint32) {
 	b -= bits.RotateLeft32(a, 14)
 	c ^= b
 	c -= bits.RotateLeft32(b, 24)
-	return b, c
+	return int64(uint64(b)<<32 | uint64(c))
 }

@@ -28,9 +28,17 @@ func NewSource(seed, run int64) Source {
 
 // Append appends the payload of row seq to dst.
 func (s Source) Append(dst []byte, seq int64) []byte {
+	for _, word := range s.words(seq) {
+		dst = binary.LittleEndian.AppendUint64(dst, word)
+	}
+	return dst
+}
+
+// words are the characters of the payload of row seq, eight to a word, the first one lowest.
+func (s Source) words(seq int64) [Size / 8]uint64 {
 	high := mix(s.state + uint64(seq)*golden)
 	low := mix(high ^ bits.RotateLeft64(s.state, 32) ^ uint64(seq))
-	return appendHex(appendHex(dst, high), low)
+	return [Size / 8]uint64{hexDigits(uint32(high >> 32)), hexDigits(uint32(high)), hexDigits(uint32(low >> 32)), hexDigits(uint32(low))}
 }
 
 // Text returns the payload of row seq.
@@ -44,15 +52,14 @@ func (s Source) Digest(first, rows int64) Digest {
 	return digest
 }
 
-// TopShift leaves the upper 20 bits of a hash.
+// TopShift leaves the upper 20 bits of a hash, which are small enough to be multiplied in a
+// bigint.
 const TopShift = 44
 
-// DigestWithTops also returns the sum of the upper 20 bits of the hashes, which is small enough
-// to be multiplied in a bigint.
+// DigestWithTops also returns the sum of the upper bits of the hashes.
 func (s Source) DigestWithTops(first, rows int64) (digest Digest, tops int64) {
-	var buffer [Size]byte
 	for seq := first; seq < first+rows; seq++ {
-		hash := Hash(s.Append(buffer[:0], seq), s.run^seq)
+		hash := hashWords(s.words(seq), s.run^seq)
 		digest.Add(hash)
 		tops += hash >> TopShift
 	}
@@ -65,12 +72,6 @@ func mix(x uint64) uint64 {
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
 	x = (x ^ x>>27) * 0x94d049bb133111eb
 	return x ^ x>>31
-}
-
-// appendHex appends the 16 lower-case hexadecimal digits of x.
-func appendHex(dst []byte, x uint64) []byte {
-	dst = binary.LittleEndian.AppendUint64(dst, hexDigits(uint32(x>>32)))
-	return binary.LittleEndian.AppendUint64(dst, hexDigits(uint32(x)))
 }
 
 // hexDigits returns the 8 hexadecimal digits of x as characters, the first one in the lowest

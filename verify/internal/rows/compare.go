@@ -158,7 +158,6 @@ func (c *comparison) look(ctx context.Context, index Index) error {
 	for key, part := range expected {
 		all.required.Merge(part.required)
 		all.optional.Merge(part.optional)
-		wanted.tops += part.tops
 		wanted.weighted += part.tops * key.number
 	}
 	if found.digest == all.required || found.digest == all.everything() {
@@ -184,14 +183,14 @@ func (c *comparison) look(ctx context.Context, index Index) error {
 // totals are sums over the whole table.
 type totals struct {
 	digest payload.Digest
-	// tops is the sum of the upper bits of the hashes, weighted of those bits times the number
-	// of the row's segment. If a single segment differs, the quotient of the two differences is
-	// its number. They are kept modulo 2^64, which differences survive.
-	tops, weighted int64
+	// weighted is the sum of the upper bits of the hashes times the number of the row's segment,
+	// modulo 2^64. If a single segment differs, the difference is that number times the
+	// difference of the upper bits, and the digest tells the latter but for a few units.
+	weighted int64
 }
 
 func (t totals) minus(other totals) totals {
-	return totals{digest: t.digest.Minus(other.digest), tops: t.tops - other.tops, weighted: t.weighted - other.weighted}
+	return totals{digest: t.digest.Minus(other.digest), weighted: t.weighted - other.weighted}
 }
 
 // readTotals reads the whole table once, through the heap: what is there, whatever an index
@@ -201,55 +200,61 @@ func (c *comparison) readTotals(ctx context.Context) (totals, error) {
 		return totals{}, err
 	}
 	var rows int64
-	var sum, tops, weighted string
+	var sum, weighted string
 	// A segment number is cut to 40 bits, so that no row that somebody puts there makes the
 	// product overflow.
 	err := c.tx.QueryRow(ctx, fmt.Sprintf(`
-		select count(*), coalesce(sum(hash)::text, ''), coalesce(sum(hash >> %[1]d)::text, ''),
+		select count(*), coalesce(sum(hash)::text, ''),
 			coalesce(sum((hash >> %[1]d) * ((seq >> %[2]d) & 1099511627775))::text, '')
 		from (select seq, hashtextextended(payload, run # seq) as hash from verify.rows) as rows`, payload.TopShift, segmentBits)).
-		Scan(&rows, &sum, &tops, &weighted)
+		Scan(&rows, &sum, &weighted)
 	if err != nil {
 		return totals{}, err
 	}
 	digest, digestErr := payload.ParseDigest(rows, sum)
-	topsDigest, topsErr := payload.ParseDigest(0, tops)
 	weightedDigest, weightedErr := payload.ParseDigest(0, weighted)
-	return totals{digest: digest, tops: topsDigest.Low(), weighted: weightedDigest.Low()}, errors.Join(digestErr, topsErr, weightedErr)
+	return totals{digest: digest, weighted: weightedDigest.Low()}, errors.Join(digestErr, weightedErr)
 }
 
-// locate finds the segment that explains the whole difference, if it is a single one. It returns
-// false when it is not.
+// fewRows is up to how many wrong rows a single differing segment is looked for.
+const fewRows = 4
+
+// locate finds the segment that explains the whole difference, if it is a single one with few
+// wrong rows. It returns false when it is not.
 func (c *comparison) locate(ctx context.Context, expected map[segmentKey]expectation, difference totals) (bool, error) {
-	if difference.tops == 0 || difference.weighted%difference.tops != 0 {
-		return false, nil
-	}
 	if _, err := c.tx.Exec(ctx, throughIndex); err != nil {
 		return false, err
 	}
-	number := difference.weighted / difference.tops
-	for _, run := range c.state.Runs {
-		key := segmentKey{run: run.ID, number: number}
-		part, known := expected[key]
-		if !known {
+	for tops := difference.digest.Top() - fewRows; tops <= difference.digest.Top()+fewRows; tops++ {
+		if tops == 0 || difference.weighted%tops != 0 {
 			continue
 		}
-		found, err := c.readRange(ctx, run.ID, key.first(), key.end())
-		if err != nil {
-			return false, err
-		}
-		if found.Minus(part.required) != difference.digest {
-			continue
-		}
-		for other, part := range expected {
-			if other != key {
-				c.runs[other.run].accept(other.first(), other.end(), part.required, part)
+		for _, run := range c.state.Runs {
+			key := segmentKey{run: run.ID, number: difference.weighted / tops}
+			if _, known := expected[key]; !known {
+				continue
+			}
+			found, err := c.readRange(ctx, run.ID, key.first(), key.end())
+			if err != nil {
+				return false, err
+			}
+			if found.Minus(expected[key].required) == difference.digest {
+				c.suspectOne(expected, key, found)
+				return true, nil
 			}
 		}
-		c.suspects = []suspect{{segmentKey: key, run: c.runs[run.ID], found: found}}
-		return true, nil
 	}
 	return false, nil
+}
+
+// suspectOne accepts all segments but one.
+func (c *comparison) suspectOne(expected map[segmentKey]expectation, key segmentKey, found payload.Digest) {
+	for other, part := range expected {
+		if other != key {
+			c.runs[other.run].accept(other.first(), other.end(), part.required, part)
+		}
+	}
+	c.suspects = []suspect{{segmentKey: key, run: c.runs[key.run], found: found}}
 }
 
 // readRange returns the digest of a range of rows, as the transaction is set to read them.
