@@ -174,7 +174,7 @@ func (c *Cluster) environment(ctx context.Context, namespace string, container *
 func (c *Cluster) configMap(ctx context.Context, namespace, name string) (map[string]string, error) {
 	object, err := c.Core.ConfigMaps(namespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
-		return nil, fmt.Errorf("ConfigMap %s: %w", name, err)
+		return nil, fmt.Errorf("read ConfigMap %s: %w", name, err)
 	}
 	return object.Data, nil
 }
@@ -182,7 +182,7 @@ func (c *Cluster) configMap(ctx context.Context, namespace, name string) (map[st
 func (c *Cluster) secret(ctx context.Context, namespace, name string) (map[string][]byte, error) {
 	object, err := c.Core.Secrets(namespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
-		return nil, fmt.Errorf("Secret %s: %w", name, err)
+		return nil, fmt.Errorf("read Secret %s: %w", name, err)
 	}
 	return object.Data, nil
 }
