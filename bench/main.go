@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -37,6 +38,8 @@ func main() {
 func run(ctx context.Context, arguments []string) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	runs := flags.Int("runs", 5, "how often each thing is measured; the median counts")
+	rows := flags.Int64("rows", 10_000_000, "rows of the largest table that verify is measured with; the others have a tenth and a thousandth of it")
+	names := flags.String("sections", "program,verify", "what to measure")
 	output := flags.String("output", filepath.Join("docs", "benchmarks.md"), "file for the report, below the top of the checkout")
 	if err := flags.Parse(arguments); err != nil {
 		return err
@@ -45,7 +48,15 @@ func run(ctx context.Context, arguments []string) error {
 		return fmt.Errorf("-runs %d: expected 1 or more", *runs)
 	}
 
-	report, err := measureAll(ctx, *runs, *output)
+	if *rows < leastRows {
+		return fmt.Errorf("-rows %d: expected %d or more", *rows, leastRows)
+	}
+	chosen, err := chooseSections(*names)
+	if err != nil {
+		return err
+	}
+
+	report, err := measureAll(ctx, chosen, *runs, *rows, *output)
 	if err != nil {
 		return err
 	}
@@ -53,7 +64,30 @@ func run(ctx context.Context, arguments []string) error {
 	return nil
 }
 
-func measureAll(ctx context.Context, runs int, output string) (_ *report, err error) {
+// measurement makes one section of the report.
+type measurement struct {
+	name    string
+	measure func(context.Context, *bench) (section, error)
+}
+
+var measurements = []measurement{{"program", measureProgram}, {"verify", measureVerify}}
+
+// chooseSections finds measurements by their names, which commas separate.
+func chooseSections(names string) ([]measurement, error) {
+	var known []string
+	for _, m := range measurements {
+		known = append(known, m.name)
+	}
+	wanted := strings.Split(names, ",")
+	for _, name := range wanted {
+		if !slices.Contains(known, name) {
+			return nil, fmt.Errorf("-sections %q: expected one or more of %s, separated by commas", names, strings.Join(known, ","))
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(measurements), func(m measurement) bool { return !slices.Contains(wanted, m.name) }), nil
+}
+
+func measureAll(ctx context.Context, chosen []measurement, runs int, rows int64, output string) (_ *report, err error) {
 	workspace, err := stack.Open(ctx, "bench")
 	if err != nil {
 		return nil, err
@@ -76,9 +110,9 @@ func measureAll(ctx context.Context, runs int, output string) (_ *report, err er
 		machine: machine,
 		date:    time.Now(),
 	}
-	b := &bench{Workspace: workspace, runs: runs}
-	for _, measure := range []func(context.Context, *bench) (section, error){measureProgram} {
-		section, err := measure(ctx, b)
+	b := &bench{Workspace: workspace, runs: runs, rows: rows}
+	for _, m := range chosen {
+		section, err := m.measure(ctx, b)
 		if err != nil {
 			return nil, err
 		}
@@ -95,6 +129,8 @@ func measureAll(ctx context.Context, runs int, output string) (_ *report, err er
 type bench struct {
 	*stack.Workspace
 	runs int
+	// rows are those of the largest table.
+	rows int64
 }
 
 // say shows what is being measured.
