@@ -67,7 +67,9 @@ func (w *Workspace) Run(ctx context.Context, arguments ...string) Result {
 func (w *Workspace) command(ctx context.Context, arguments ...string) *exec.Cmd {
 	command := exec.CommandContext(ctx, arguments[0], arguments[1:]...)
 	command.Dir = w.Root
-	command.Env = append(os.Environ(), "PULUMI_BACKEND_URL=file://"+w.stateFolder(), "NO_COLOR=1")
+	// metadata=skip: else a kill can leave a half-written file of metadata beside
+	// the checkpoint, with which the stack cannot be loaded.
+	command.Env = append(os.Environ(), "PULUMI_BACKEND_URL=file://"+w.stateFolder()+"?metadata=skip", "NO_COLOR=1")
 	command.Cancel = func() error { return command.Process.Signal(syscall.SIGINT) }
 	command.WaitDelay = interruptGrace
 	return command

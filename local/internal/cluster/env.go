@@ -22,7 +22,10 @@ func Env(l layout.Layout) string {
 	fmt.Fprintf(&b, "# What a shell needs for the local cluster; made by localkube up.\n")
 	fmt.Fprintf(&b, "case \":$PATH:\" in *:%[1]s:*) ;; *) export PATH=%[1]s:\"$PATH\" ;; esac\n", quote(l.Bin()))
 	export("KUBECONFIG", l.Kubeconfig())
-	export("PULUMI_BACKEND_URL", "file://"+l.PulumiState())
+	// Without metadata=skip the backend writes a second file beside each
+	// checkpoint, not in one piece: a kill in between leaves a stack that
+	// cannot be loaded ("failed to load checkpoint: EOF").
+	export("PULUMI_BACKEND_URL", "file://"+l.PulumiState()+"?metadata=skip")
 	export("PULUMI_CONFIG_PASSPHRASE", Passphrase)
 	export("PULUMI_SKIP_UPDATE_CHECK", "true")
 	if _, err := os.Stat(l.Binary("pulumi")); err == nil {

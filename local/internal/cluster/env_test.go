@@ -20,7 +20,7 @@ func TestEnvIsReadByAShellWhateverThePath(t *testing.T) {
 	shell.Env = []string{"PATH=/usr/bin:/bin"}
 	out, err := shell.Output()
 	require.NoError(t, err)
-	require.Equal(t, l.Kubeconfig()+"\nfile://"+l.PulumiState()+"\n"+l.Bin()+":/usr/bin:/bin\nnone\n", string(out))
+	require.Equal(t, l.Kubeconfig()+"\nfile://"+l.PulumiState()+"?metadata=skip\n"+l.Bin()+":/usr/bin:/bin\nnone\n", string(out))
 }
 
 func TestToolchainThatWasBuiltHasAHomeOfItsOwn(t *testing.T) {
