@@ -70,7 +70,10 @@ func startPostgres(ctx context.Context, folder string) (_ *postgres, err error) 
 func findPostgres() (string, error) {
 	var candidates []string
 	if path, err := exec.LookPath("initdb"); err == nil {
-		candidates = append(candidates, filepath.Dir(path))
+		// A link on PATH may lead to one program of many.
+		if resolved, err := filepath.EvalSymlinks(path); err == nil {
+			candidates = append(candidates, filepath.Dir(resolved))
+		}
 	}
 	versions, err := filepath.Glob("/usr/lib/postgresql/*/bin")
 	if err != nil {
