@@ -170,12 +170,11 @@ func (m *Machine) Self(component string, args ...string) []string {
 
 // Start keeps a component running until the returned function is called, which
 // stops it and waits for its end.
-func (m *Machine) Start(name string, command []string, env ...string) (stop func()) {
+func (m *Machine) Start(name string, command []string) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	runner := process.NewRunner(m.Reaper, process.Component{
 		Name:    name,
 		Command: command,
-		Env:     env,
 		Log:     filepath.Join(m.Layout.Logs(), m.Name, name+".log"),
 	}, m.saveStatus)
 	m.mu.Lock()

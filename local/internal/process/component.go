@@ -19,8 +19,6 @@ type Component struct {
 	Name string
 	// Command is the program and its arguments.
 	Command []string
-	// Env is added to the environment of the supervisor.
-	Env []string
 	// Log is the file that gets standard output and standard error.
 	Log string
 	// StopTimeout is how long it may take to end after SIGTERM before it is
@@ -148,7 +146,7 @@ func (r *Runner) runOnce(ctx context.Context) string {
 	}
 	defer null.Close()
 	pid, ended, err := r.reaper.Start(path, r.component.Command, &os.ProcAttr{
-		Env:   append(os.Environ(), r.component.Env...),
+		Env:   os.Environ(),
 		Files: []*os.File{null, writer, writer},
 		// A group of its own: Ctrl-C in the terminal of the supervisor is
 		// not meant for it.

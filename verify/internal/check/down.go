@@ -46,25 +46,12 @@ func (c *Checker) checkDown(ctx context.Context, observed *cluster.Observation) 
 // waitGone waits until nothing of the server is left in the cluster. When the wait ends from
 // outside, what was seen last is returned.
 func (c *Checker) waitGone(ctx context.Context, observed *cluster.Observation) (*cluster.Observation, error) {
-	for {
-		left := notGone(observed)
-		if left == "" || specReplicas(observed) != 0 {
-			return observed, nil
+	return c.observeUntil(ctx, observed, func(o *cluster.Observation) string {
+		if specReplicas(o) != 0 {
+			return "" // It is not meant to go: there is nothing to wait for.
 		}
-		c.Sink.Progress.Say("waiting: %s", left)
-		select {
-		case <-ctx.Done():
-			return observed, nil
-		case <-time.After(observeInterval):
-		}
-		next, err := c.Subject.Cluster.Observe(ctx, c.Subject.Objects)
-		if err != nil && ctx.Err() == nil {
-			return nil, err
-		}
-		if err == nil && next.StatefulSet != nil {
-			observed = next
-		}
-	}
+		return notGone(o)
+	})
 }
 
 // notGone says what is left of the server; empty when nothing is.

@@ -95,8 +95,14 @@ func (c *Checker) changedBehind(ctx context.Context, observed *cluster.Observati
 // waitReady waits until as many pods as desired are ready and the Service leads to one. When the
 // wait ends from outside, what was seen last is returned.
 func (c *Checker) waitReady(ctx context.Context, observed *cluster.Observation, desired int) (*cluster.Observation, error) {
+	return c.observeUntil(ctx, observed, func(o *cluster.Observation) string { return notReady(o, desired) })
+}
+
+// observeUntil looks again and again until pending finds nothing to wait for. Pending says what is
+// waited for; empty when there is nothing.
+func (c *Checker) observeUntil(ctx context.Context, observed *cluster.Observation, pending func(*cluster.Observation) string) (*cluster.Observation, error) {
 	for {
-		waiting := notReady(observed, desired)
+		waiting := pending(observed)
 		if waiting == "" {
 			return observed, nil
 		}
