@@ -43,6 +43,7 @@ func (p *Postgres) newCheck(ctx *pulumi.Context, name string, opts ...pulumi.Res
 				Metadata: metav1.ObjectMetaArgs{Labels: labels},
 				Spec: corev1.PodSpecArgs{
 					RestartPolicy:                pulumi.String("Never"),
+					ServiceAccountName:           pulumi.String(serviceAccountName),
 					AutomountServiceAccountToken: pulumi.Bool(false),
 					EnableServiceLinks:           pulumi.Bool(false),
 					SecurityContext:              podSecurity(),

@@ -56,6 +56,7 @@ func (p *Postgres) podTemplate() (corev1.PodTemplateSpecArgs, error) {
 			PriorityClassName: optionalString(p.args.PriorityClassName),
 			ImagePullSecrets:  p.args.pullSecrets(),
 
+			ServiceAccountName:           pulumi.String(serviceAccountName),
 			AutomountServiceAccountToken: pulumi.Bool(false),
 			// The variables of a Service named postgres begin with POSTGRES_,
 			// like the image's own.

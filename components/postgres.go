@@ -196,6 +196,7 @@ type Postgres struct {
 	args            PostgresArgs
 	existing        existing
 	namespace       *corev1.Namespace
+	serviceAccount  *corev1.ServiceAccount
 	check           *batchv1.Job
 	configMap       *corev1.ConfigMap
 	configDigest    string
@@ -240,11 +241,14 @@ func (p *Postgres) declare(ctx *pulumi.Context, name string) error {
 	if err := p.newNamespace(ctx, name, child); err != nil {
 		return err
 	}
-	if err := p.newCheck(ctx, name, child, pulumi.DependsOn([]pulumi.Resource{p.namespace})); err != nil {
+	if err := p.newServiceAccount(ctx, name, child, pulumi.DependsOn([]pulumi.Resource{p.namespace})); err != nil {
+		return err
+	}
+	if err := p.newCheck(ctx, name, child, pulumi.DependsOn([]pulumi.Resource{p.serviceAccount})); err != nil {
 		return err
 	}
 	// Everything else comes after the check: what it refuses reaches no server.
-	first := []pulumi.Resource{p.namespace}
+	first := []pulumi.Resource{p.namespace, p.serviceAccount}
 	if p.check != nil {
 		first = append(first, p.check)
 	}
@@ -257,7 +261,7 @@ func (p *Postgres) declare(ctx *pulumi.Context, name string) error {
 		}
 	}
 	if err := p.newStatefulSet(ctx, name, child, pulumi.DependsOn([]pulumi.Resource{
-		p.namespace, p.configMap, p.secret, p.service, p.headlessService, p.claim,
+		p.namespace, p.serviceAccount, p.configMap, p.secret, p.service, p.headlessService, p.claim,
 	})); err != nil {
 		return err
 	}

@@ -92,6 +92,7 @@ const (
 	secretKey    = "kubernetes:core/v1:Secret/postgres"
 	serviceKey   = "kubernetes:core/v1:Service/postgres"
 	headlessKey  = "kubernetes:core/v1:Service/postgres-headless"
+	accountKey   = "kubernetes:core/v1:ServiceAccount/postgres"
 	claimKey     = "kubernetes:core/v1:PersistentVolumeClaim/postgres"
 	setKey       = "kubernetes:apps/v1:StatefulSet/postgres"
 	providerKey  = "pulumi:providers:kubernetes/postgres"
@@ -134,6 +135,7 @@ func TestDeclaresEveryObjectUnderAFixedName(t *testing.T) {
 		secretKey:    "postgres-credentials",
 		serviceKey:   "postgres",
 		headlessKey:  "postgres-headless",
+		accountKey:   "postgres",
 		claimKey:     "postgredb-postgres-0",
 		setKey:       "postgres",
 	} {
@@ -448,6 +450,8 @@ func TestPodPassesTheRestrictedStandard(t *testing.T) {
 		"capabilities": map[string]any{"drop": []any{"ALL"}},
 	}, s.container(t, "securityContext"))
 	require.Equal(t, false, s.input(t, setKey, append(pod, "automountServiceAccountToken")...))
+	require.Equal(t, "postgres", s.input(t, setKey, append(pod, "serviceAccountName")...))
+	require.Equal(t, false, s.input(t, accountKey, "automountServiceAccountToken"))
 	require.Equal(t, false, s.input(t, setKey, append(pod, "enableServiceLinks")...))
 }
 
