@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -146,15 +147,107 @@ func (f *fixture) objects() map[string]object {
 			Metadata struct{ Name, UID, ResourceVersion string }
 		}
 	}
-	text := f.kubectl("get", "configmap,secret,service,pvc,statefulset,pod", "--output=json")
-	require.NoError(f.t, json.Unmarshal([]byte(text), &list))
 	found := map[string]object{}
-	for _, item := range list.Items {
-		seen := object{UID: item.Metadata.UID, ResourceVersion: item.Metadata.ResourceVersion}
-		if item.Kind == "Pod" {
-			seen.ResourceVersion = ""
+	for _, arguments := range [][]string{
+		{"get", "configmap,secret,service,pvc,statefulset,pod,job,networkpolicy", "--output=json"},
+		{"get", "namespace", "--field-selector=metadata.name=" + f.Namespace, "--output=json"},
+	} {
+		require.NoError(f.t, json.Unmarshal([]byte(f.kubectl(arguments...)), &list))
+		for _, item := range list.Items {
+			seen := object{UID: item.Metadata.UID, ResourceVersion: item.Metadata.ResourceVersion}
+			if item.Kind == "Pod" {
+				seen.ResourceVersion = ""
+			}
+			found[item.Kind+"/"+item.Metadata.Name] = seen
 		}
-		found[item.Kind+"/"+item.Metadata.Name] = seen
 	}
 	return found
+}
+
+// server is what tells a server that was left alone from one that was
+// restarted.
+type server struct {
+	Pod, Container string
+	Restarts       int
+	// Started is when the postmaster did.
+	Started string
+}
+
+// server is the running one.
+func (f *fixture) server() server {
+	f.t.Helper()
+	var live struct {
+		Metadata struct{ UID string }
+		Status   struct {
+			ContainerStatuses []struct {
+				ContainerID  string
+				RestartCount int
+			}
+		}
+	}
+	require.NoError(f.t, json.Unmarshal([]byte(f.kubectl("get", "pod", pod, "--output=json")), &live))
+	require.Len(f.t, live.Status.ContainerStatuses, 1)
+	return server{
+		Pod:       live.Metadata.UID,
+		Container: live.Status.ContainerStatuses[0].ContainerID,
+		Restarts:  live.Status.ContainerStatuses[0].RestartCount,
+		Started:   f.sql("select pg_postmaster_start_time()"),
+	}
+}
+
+// createNamespace makes the stack's namespace before its first update, which
+// takes it over.
+func (f *fixture) createNamespace() {
+	f.t.Helper()
+	f.ok(f.Run(f.ctx, "kubectl", "create", "namespace", f.Namespace))
+}
+
+// create makes an object, in the stack's namespace if it is in one.
+func (f *fixture) create(object map[string]any) {
+	f.t.Helper()
+	manifest, err := json.Marshal(object)
+	require.NoError(f.t, err)
+	create := f.Command(f.ctx, "kubectl", "--namespace", f.Namespace, "create", "--filename=-")
+	create.Stdin = bytes.NewReader(manifest)
+	output, err := create.CombinedOutput()
+	require.NoError(f.t, err, "%s", output)
+}
+
+// ownedByNamespace is the metadata of an object that is in no namespace and
+// goes with the stack's.
+func (f *fixture) ownedByNamespace(name string) map[string]any {
+	f.t.Helper()
+	return map[string]any{
+		"name": name,
+		"ownerReferences": []any{map[string]any{
+			"apiVersion": "v1", "kind": "Namespace", "name": f.Namespace,
+			"uid": f.kubectl("get", "namespace", f.Namespace, "--output=jsonpath={.metadata.uid}"),
+		}},
+	}
+}
+
+// createStorageClass makes a storage class like the cluster's default one.
+func (f *fixture) createStorageClass(name string, expandable bool) {
+	f.t.Helper()
+	var list struct {
+		Items []struct {
+			Metadata          struct{ Annotations map[string]string }
+			Provisioner       string
+			Parameters        map[string]string
+			VolumeBindingMode string
+		}
+	}
+	require.NoError(f.t, json.Unmarshal([]byte(f.kubectl("get", "storageclass", "--output=json")), &list))
+	for _, class := range list.Items {
+		if class.Metadata.Annotations["storageclass.kubernetes.io/is-default-class"] != "true" {
+			continue
+		}
+		f.create(map[string]any{
+			"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": f.ownedByNamespace(name),
+			"provisioner": class.Provisioner, "parameters": class.Parameters,
+			"volumeBindingMode": class.VolumeBindingMode, "allowVolumeExpansion": expandable,
+		})
+		return
+	}
+	require.Fail(f.t, "the cluster has no default storage class")
 }

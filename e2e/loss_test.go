@@ -128,7 +128,7 @@ func (f *fixture) onVolume(command string) {
 	}
 	require.NoError(f.t, json.Unmarshal([]byte(f.kubectl("get", "statefulset", "postgres", "--output=json")), &set))
 	template := set.Spec.Template.Spec
-	manifest, err := json.Marshal(map[string]any{
+	f.create(map[string]any{
 		"apiVersion": "v1", "kind": "Pod",
 		"metadata": map[string]any{"name": "intruder"},
 		"spec": map[string]any{
@@ -146,11 +146,6 @@ func (f *fixture) onVolume(command string) {
 			}},
 		},
 	})
-	require.NoError(f.t, err)
-	create := f.Command(f.ctx, "kubectl", "--namespace", f.Namespace, "create", "--filename=-")
-	create.Stdin = strings.NewReader(string(manifest))
-	output, err := create.CombinedOutput()
-	require.NoError(f.t, err, "%s", output)
 	f.kubectl("wait", "pod/intruder", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=1m")
 	f.kubectl("delete", "pod", "intruder", "--wait")
 }

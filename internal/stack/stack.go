@@ -36,6 +36,16 @@ func (s *Stack) Set(ctx context.Context, key, value string) Result {
 	return s.config(ctx, "set", "--plaintext", key, "--", value)
 }
 
+// SetPath is `pulumi config set --path`, for an entry of a list or a map.
+func (s *Stack) SetPath(ctx context.Context, path, value string) Result {
+	return s.config(ctx, "set", "--path", path, "--", value)
+}
+
+// UnsetPath is `pulumi config rm --path`.
+func (s *Stack) UnsetPath(ctx context.Context, path string) Result {
+	return s.config(ctx, "rm", "--path", path)
+}
+
 // SetSecret is `pulumi config set --secret`. The value goes through standard
 // input: a command line is for everybody to read.
 func (s *Stack) SetSecret(ctx context.Context, key, value string) Result {
