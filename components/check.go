@@ -27,6 +27,10 @@ func (p *Postgres) newCheck(ctx *pulumi.Context, name string, opts ...pulumi.Res
 	if err != nil {
 		return fmt.Errorf("job %s: %w", checkName, err)
 	}
+	text, err := scripts.ReadFile("scripts/" + checkScript)
+	if err != nil {
+		return fmt.Errorf("job %s: %w", checkName, err)
+	}
 	// Not the labels of the server: whoever counts its pods must not find this one.
 	labels := pulumi.StringMap{
 		"app.kubernetes.io/name":       pulumi.String(checkName),
@@ -53,17 +57,16 @@ func (p *Postgres) newCheck(ctx *pulumi.Context, name string, opts ...pulumi.Res
 					Containers: corev1.ContainerArray{corev1.ContainerArgs{
 						Name:  pulumi.String("check"),
 						Image: pulumi.String(p.args.Image),
-						Command: pulumi.ToStringArray([]string{"/bin/sh", "-ec",
-							`printf '%s' "$CONFIG" >/tmp/postgresql.conf; exec postgres -c config_file=/tmp/postgresql.conf -C config_file`}),
-						Env: corev1.EnvVarArray{
-							env("CONFIG", p.args.serverConfig()),
-							env("PGDATA", "/tmp"),
-						},
+						// The ConfigMap still holds what the running server has.
+						Command:                  pulumi.ToStringArray([]string{"/bin/sh", "-c", string(text)}),
+						Env:                      corev1.EnvVarArray{env("CONFIG", p.args.serverConfig())},
 						VolumeMounts:             corev1.VolumeMountArray{mount("tmp", "/tmp", false)},
 						SecurityContext:          containerSecurity(),
 						TerminationMessagePolicy: pulumi.String("FallbackToLogsOnError"),
 					}},
-					Volumes: corev1.VolumeArray{memory("tmp", "16Mi")},
+					Volumes: corev1.VolumeArray{corev1.VolumeArgs{
+						Name: pulumi.String("tmp"), EmptyDir: corev1.EmptyDirVolumeSourceArgs{},
+					}},
 				},
 			},
 		},

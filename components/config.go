@@ -28,6 +28,10 @@ const (
 	initServer       = "init/postgres"
 )
 
+// checkScript is what the Job runs that checks the parameters; no pod of a
+// server needs it.
+const checkScript = "check.sh"
+
 var scriptPaths = []string{startScript, startedScript, readyScript, aliveScript, checkpointScript, initServer}
 
 // scriptKey is a script's key in the ConfigMap, which may hold no slash.

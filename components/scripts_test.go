@@ -292,6 +292,38 @@ func TestNotReadyWhileTheServerDoesNotAnswer(t *testing.T) {
 	}
 }
 
+func TestRefusedParametersAreNamed(t *testing.T) {
+	t.Parallel()
+	p := newPod(t, map[string]string{
+		"initdb": `for argument; do case "$argument" in --pgdata=*) mkdir "${argument#*=}"; echo 15 >"${argument#*=}/PG_VERSION" ;; esac; done`,
+		"postgres": `echo "server: $*" >>"$RECORD"
+if [ -z "${REFUSED-}" ]; then echo 140; exit; fi
+echo 'LOG:  skipping missing configuration file "/var/lib/postgredb/pgdata/postgresql.conf"'
+echo 'LOG:  unrecognized configuration parameter "no_such" in file "/tmp/postgresql.conf" line 4'
+echo 'LOG:  invalid value for parameter "huge_pages": "perhaps"'
+echo 'HINT:  Available values: off, on, try.'
+echo 'FATAL:  configuration file "/tmp/postgresql.conf" contains errors'
+exit 1`,
+	})
+	p.env = append(p.env, "CONFIG=work_mem = '4MB'\n")
+	require.Zero(t, p.run(t, checkScript), p.console.String())
+	require.Empty(t, p.console.String())
+	require.Contains(t, p.record(t), "-C shared_memory_size")
+	config, err := os.ReadFile(filepath.Join(p.dir, "postgresql.conf"))
+	require.NoError(t, err)
+	require.Equal(t, "work_mem = '4MB'\n", string(config))
+
+	require.NoError(t, os.RemoveAll(filepath.Join(p.dir, "data")))
+	p.env = append(p.env, "REFUSED=yes")
+	require.Equal(t, 1, p.run(t, checkScript))
+	require.Equal(t, `check: PostgreSQL 15 refuses the parameters, and the server was left as it is. It says:
+  unrecognized configuration parameter "no_such"
+  invalid value for parameter "huge_pages": "perhaps"
+    HINT: Available values: off, on, try.
+Correct one with: pulumi config set --path parameters.NAME VALUE, or remove it with: pulumi config rm --path parameters.NAME
+`, p.console.String())
+}
+
 func TestStopGoesOnWhetherTheCheckpointFinishesOrNot(t *testing.T) {
 	t.Parallel()
 	for _, status := range []string{"0", "2", "124"} {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -193,6 +194,14 @@ func (f *fixture) server() server {
 		Restarts:  live.Status.ContainerStatuses[0].RestartCount,
 		Started:   f.sql("select pg_postmaster_start_time()"),
 	}
+}
+
+// generation counts the changes of what the StatefulSet asks for.
+func (f *fixture) generation() int {
+	f.t.Helper()
+	generation, err := strconv.Atoi(f.kubectl("get", "statefulset", "postgres", "--output=jsonpath={.metadata.generation}"))
+	require.NoError(f.t, err)
+	return generation
 }
 
 // createNamespace makes the stack's namespace before its first update, which
