@@ -60,9 +60,10 @@ func (p *Postgres) newConfigMap(ctx *pulumi.Context, name string, opts ...pulumi
 		return fmt.Errorf("config map %s: %w", configMapName, err)
 	}
 	p.configMap = configMap
-	// A change of the file alone is left to the running server; parameters that
-	// it cannot take over are counted apart.
+	// A change of these files alone is left to the running server; parameters
+	// that it cannot take over are counted apart.
 	delete(data, configFile)
+	delete(data, accessFile)
 	maps.Copy(data, p.args.restartParameters())
 	p.configDigest = digest(data)
 	return nil
@@ -81,6 +82,7 @@ func (p *Postgres) configData() (map[string]string, error) {
 		data[scriptKey(path)] = string(text)
 	}
 	data[configFile] = p.args.serverConfig()
+	data[accessFile] = p.args.access()
 	for name, text := range p.args.InitScripts {
 		data[initScriptPrefix+name] = text
 	}

@@ -52,9 +52,6 @@ func (a PostgresArgs) checkParameters() *InvalidSetting {
 func (a PostgresArgs) serverConfig() string {
 	var text strings.Builder
 	fmt.Fprintf(&text, "include_if_exists = '%s/postgresql.conf'\n", dataPath)
-	// PostgreSQL itself listens on localhost alone.
-	text.WriteString("listen_addresses = '*'\n")
-	text.WriteString("password_encryption = 'scram-sha-256'\n")
 	for _, name := range slices.Sorted(maps.Keys(a.Parameters)) {
 		fmt.Fprintf(&text, "%s = '%s'\n", name, quoteParameter.Replace(a.Parameters[name]))
 	}

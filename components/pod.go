@@ -5,6 +5,7 @@ import (
 	"path"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
@@ -126,7 +127,7 @@ func (p *Postgres) container() corev1.ContainerArgs {
 	return corev1.ContainerArgs{
 		Name:    pulumi.String(containerName),
 		Image:   pulumi.String(p.args.Image),
-		Command: script(startScript),
+		Command: script(startScript, p.args.serverArguments()...),
 		Ports: corev1.ContainerPortArray{
 			corev1.ContainerPortArgs{
 				Name:          pulumi.String(portName),
@@ -162,7 +163,7 @@ func (p *Postgres) environment() corev1.EnvVarArray {
 		fromConfigMap(userKey),
 		env("POSTGRES_PASSWORD_FILE", path.Join(credentialsPath, passwordKey)),
 		env("PGDATA", dataPath),
-		env("CONFIG_FILE", path.Join(scriptsPath, configFile)),
+		env("RELOADED_FILES", strings.Join(p.args.reloadedFiles(), " ")),
 		env("DATA_EXPECTED", markerPath),
 		// The socket inside the pod is how the server's role follows the
 		// Secret; everybody else comes over TCP and needs the password.
@@ -208,13 +209,13 @@ func script(name string, args ...string) pulumi.StringArray {
 	return pulumi.ToStringArray(append([]string{"/bin/sh", path.Join(scriptsPath, name)}, args...))
 }
 
-// scriptFiles are the scripts and the server's configuration.
+// scriptFiles are the scripts and the server's own configuration files.
 func scriptFiles() corev1.KeyToPathArray {
 	var files corev1.KeyToPathArray
 	for _, path := range scriptPaths {
 		files = append(files, fileOf(scriptKey(path), path))
 	}
-	return append(files, fileOf(configFile, configFile))
+	return append(files, fileOf(configFile, configFile), fileOf(accessFile, accessFile))
 }
 
 func fileOf(key, path string) corev1.KeyToPathArgs {

@@ -289,8 +289,8 @@ func TestParameters(t *testing.T) {
 	}
 
 	s := setup(t, &PostgresArgs{Parameters: Scalars{"work_mem": "8MB", "log_line_prefix": `it's \ %m`}}, nil)
-	require.Equal(t, "include_if_exists = '/var/lib/postgredb/pgdata/postgresql.conf'\nlisten_addresses = '*'\n"+
-		"password_encryption = 'scram-sha-256'\nlog_line_prefix = 'it''s \\\\ %m'\nwork_mem = '8MB'\n",
+	require.Equal(t, "include_if_exists = '/var/lib/postgredb/pgdata/postgresql.conf'\n"+
+		"log_line_prefix = 'it''s \\\\ %m'\nwork_mem = '8MB'\n",
 		s.input(t, configKey, "data", "postgresql.conf"))
 }
 
@@ -312,6 +312,20 @@ func TestParametersAreCheckedBeforeTheRunningServerSeesThem(t *testing.T) {
 			return strings.HasSuffix(urn, "batch/v1:Job::postgres-check")
 		}), later)
 	}
+}
+
+func TestWhoMayLogInIsNotLeftToTheVolume(t *testing.T) {
+	t.Parallel()
+	s := setup(t, nil, nil)
+	require.Equal(t, "local all all trust\nlocal replication all trust\nhost all all all scram-sha-256\n",
+		s.input(t, configKey, "data", "pg_hba.conf"))
+	require.Equal(t, []any{
+		"/bin/sh", "/etc/stateful-postgres/start.sh", "-c", "config_file=/etc/stateful-postgres/postgresql.conf",
+		"-c", "hba_file=/etc/stateful-postgres/pg_hba.conf", "-c", "listen_addresses=*", "-c", "password_encryption=scram-sha-256",
+	}, s.container(t, "command"), "on the command line neither ALTER SYSTEM nor the volume's own files change them")
+	require.Equal(t, "/etc/stateful-postgres/postgresql.conf /etc/stateful-postgres/pg_hba.conf", s.env(t)["RELOADED_FILES"])
+	require.Contains(t, s.input(t, setKey, "spec", "template", "spec", "volumes", "0", "configMap", "items"),
+		map[string]any{"key": "pg_hba.conf", "path": "pg_hba.conf"})
 }
 
 func TestPasswordDigestCannotBeUsedToTryPasswords(t *testing.T) {

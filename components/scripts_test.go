@@ -33,12 +33,14 @@ func newPod(t *testing.T, programs map[string]string) *pod {
 	require.NoError(t, os.WriteFile(password, []byte(`it's "$HOME" \ %s`), 0o600))
 	config := filepath.Join(dir, "postgresql.conf")
 	require.NoError(t, os.WriteFile(config, []byte("work_mem = '4MB'\n"), 0o600))
+	access := filepath.Join(dir, "pg_hba.conf")
+	require.NoError(t, os.WriteFile(access, []byte("local all all trust\n"), 0o600))
 	p := &pod{dir: dir, data: filepath.Join(volume, "pgdata")}
 	p.env = []string{
 		"PATH=" + bin + ":" + os.Getenv("PATH"), "RECORD=" + filepath.Join(dir, "record"),
 		"PGDATA=" + p.data, "DATA_EXPECTED=" + filepath.Join(dir, "expected"),
 		"POSTGRES_USER=clerk", "POSTGRES_DB=shop", "POSTGRES_PASSWORD_FILE=" + password,
-		"CONFIG_FILE=" + config, "TMPDIR=" + dir,
+		"RELOADED_FILES=" + config + " " + access, "TMPDIR=" + dir,
 	}
 	return p
 }
@@ -90,8 +92,8 @@ echo "server: $* in $PGDATA, password ${POSTGRES_PASSWORD-unset}" >>"$RECORD"`,
 func TestFirstStartInitializesAndBecomesTheServer(t *testing.T) {
 	t.Parallel()
 	p := newPod(t, image(""))
-	require.Zero(t, p.run(t, startScript), p.console.String())
-	require.Equal(t, "entrypoint: postgres\nsetting: scram\nserver: -c config_file="+p.dir+"/postgresql.conf in "+p.data+", password unset\n", p.record(t))
+	require.Zero(t, p.run(t, startScript, "-c", "some=thing"), p.console.String())
+	require.Equal(t, "entrypoint: postgres\nsetting: scram\nserver: -c some=thing in "+p.data+", password unset\n", p.record(t))
 	require.FileExists(t, filepath.Join(p.data, "PG_VERSION"))
 	require.NoDirExists(t, p.data+".initializing")
 }
@@ -101,8 +103,8 @@ func TestExistingDataIsStartedAsItIs(t *testing.T) {
 	p := newPod(t, image(""))
 	p.write(t, "PG_VERSION")
 	p.write(t, "rows")
-	require.Zero(t, p.run(t, startScript))
-	require.Equal(t, "server: -c config_file="+p.dir+"/postgresql.conf in "+p.data+", password unset\n", p.record(t))
+	require.Zero(t, p.run(t, startScript, "-c", "some=thing"))
+	require.Equal(t, "server: -c some=thing in "+p.data+", password unset\n", p.record(t))
 	require.FileExists(t, filepath.Join(p.data, "rows"))
 }
 
@@ -119,7 +121,7 @@ func TestMajorVersionOfTheImageHasToBeTheVolumes(t *testing.T) {
 			p := newPod(t, image(""))
 			p.env = append(p.env, "IMAGE_VERSION="+test.image)
 			p.write(t, "PG_VERSION")
-			code := p.run(t, startScript)
+			code := p.run(t, startScript, "-c", "some=thing")
 			if test.major == "" {
 				require.Zero(t, code, p.console.String())
 				require.Contains(t, p.record(t), "server:")
@@ -137,11 +139,11 @@ func TestMajorVersionOfTheImageHasToBeTheVolumes(t *testing.T) {
 func TestInterruptedFirstStartIsNeverTakenForData(t *testing.T) {
 	t.Parallel()
 	p := newPod(t, image("exit 7"))
-	require.Equal(t, 7, p.run(t, startScript), "as when the node dies halfway")
+	require.Equal(t, 7, p.run(t, startScript, "-c", "some=thing"), "as when the node dies halfway")
 	require.NoDirExists(t, p.data)
 
 	p.write(t, "../pgdata.initializing/half")
-	require.Equal(t, 7, p.run(t, startScript))
+	require.Equal(t, 7, p.run(t, startScript, "-c", "some=thing"))
 	require.NoFileExists(t, p.data+".initializing/half", "begun afresh")
 	require.NotContains(t, p.record(t), "server:")
 }
@@ -149,7 +151,7 @@ func TestInterruptedFirstStartIsNeverTakenForData(t *testing.T) {
 func TestFirstStartStopsWhenThePodIsStopped(t *testing.T) {
 	t.Parallel()
 	p := newPod(t, image(`kill -TERM "$PPID"; while kill -0 "$PPID"; do sleep 0.05; done 2>/dev/null`))
-	require.Equal(t, 143, p.run(t, startScript))
+	require.Equal(t, 143, p.run(t, startScript, "-c", "some=thing"))
 	require.NoDirExists(t, p.data)
 }
 
@@ -173,7 +175,7 @@ func TestEmptyVolumeWhereDataIsExpectedIsNotInitialized(t *testing.T) {
 			if test.expected {
 				p.write(t, "../../expected/README")
 			}
-			code := p.run(t, startScript)
+			code := p.run(t, startScript, "-c", "some=thing")
 			if test.initialized {
 				require.Zero(t, code)
 				require.FileExists(t, filepath.Join(p.data, "PG_VERSION"))
@@ -194,14 +196,14 @@ func TestExpectedDataIsStarted(t *testing.T) {
 	p := newPod(t, image(""))
 	p.write(t, "../../expected/README")
 	p.write(t, "PG_VERSION")
-	require.Zero(t, p.run(t, startScript))
+	require.Zero(t, p.run(t, startScript, "-c", "some=thing"))
 }
 
 func TestForeignFilesAreNotTouched(t *testing.T) {
 	t.Parallel()
 	p := newPod(t, image(""))
 	p.write(t, "letter.txt")
-	require.Equal(t, 1, p.run(t, startScript))
+	require.Equal(t, 1, p.run(t, startScript, "-c", "some=thing"))
 	require.Contains(t, p.console.String(), "holds something that is not a PostgreSQL data directory; nothing was changed")
 	require.FileExists(t, filepath.Join(p.data, "letter.txt"))
 	require.NoFileExists(t, filepath.Join(p.dir, "record"))
@@ -264,7 +266,7 @@ func TestServerThatAnswersAnythingIsAlive(t *testing.T) {
 	}
 }
 
-func TestServerReadsItsConfigurationAgainWhenTheFileHasChanged(t *testing.T) {
+func TestServerReadsItsConfigurationAgainWhenAFileHasChanged(t *testing.T) {
 	t.Parallel()
 	programs := image("")
 	for name, body := range server("0") {
@@ -272,17 +274,19 @@ func TestServerReadsItsConfigurationAgainWhenTheFileHasChanged(t *testing.T) {
 	}
 	p := newPod(t, programs)
 	p.write(t, "PG_VERSION")
-	require.Zero(t, p.run(t, startScript), p.console.String())
+	require.Zero(t, p.run(t, startScript, "-c", "some=thing"), p.console.String())
 	require.Zero(t, p.run(t, readyScript), p.console.String())
 	require.NotContains(t, p.record(t), "pg_reload_conf", "it started with this file")
 
-	require.NoError(t, os.WriteFile(filepath.Join(p.dir, "postgresql.conf"), []byte("work_mem = '8MB'\n"), 0o600))
-	p.env = append(p.env, "PSQL_STATUS=2")
-	require.NotZero(t, p.run(t, readyScript), "not ready while it runs with other settings")
-	p.env = append(p.env, "PSQL_STATUS=0")
-	require.Zero(t, p.run(t, readyScript))
-	require.Zero(t, p.run(t, readyScript))
-	require.Equal(t, 2, strings.Count(p.record(t), "pg_reload_conf"), "once refused, once done, and no third time")
+	for i, file := range []string{"postgresql.conf", "pg_hba.conf"} {
+		require.NoError(t, os.WriteFile(filepath.Join(p.dir, file), []byte("something else\n"), 0o600))
+		p.env = append(p.env, "PSQL_STATUS=2")
+		require.NotZero(t, p.run(t, readyScript), "not ready while it runs with another %s", file)
+		p.env = append(p.env, "PSQL_STATUS=0")
+		require.Zero(t, p.run(t, readyScript))
+		require.Zero(t, p.run(t, readyScript))
+		require.Equal(t, 2*(i+1), strings.Count(p.record(t), "pg_reload_conf"), "%s: once refused, once done, and no third time", file)
+	}
 }
 
 func TestNotReadyWhileTheServerDoesNotAnswer(t *testing.T) {

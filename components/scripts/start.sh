@@ -1,7 +1,7 @@
 #!/bin/sh
 # Process 1 of the container: initializes an empty volume, then becomes the
-# server. It does not go through the image's own entrypoint for that, which
-# would put the password into the server's environment.
+# server with the given arguments. It does not go through the image's own
+# entrypoint for that, which would put the password into the server's environment.
 set -eu
 
 if [ ! -s "$PGDATA/PG_VERSION" ]; then
@@ -44,6 +44,6 @@ if [ "$volume" != "$image" ]; then
     exit 1
 fi
 
-# What the readiness probe compares with.
-cksum <"$CONFIG_FILE" >"${TMPDIR:-/tmp}/config.loaded"
-exec postgres -c config_file="$CONFIG_FILE"
+# What the readiness probe compares with. A list of files, as words.
+cat $RELOADED_FILES | cksum >"${TMPDIR:-/tmp}/config.loaded"
+exec postgres "$@"
