@@ -14,11 +14,15 @@ const accessFile = "pg_hba.conf"
 // is in the pod could read the files of the database anyway. Everybody else
 // needs the password, and what no line names is refused: replication among it.
 func (a PostgresArgs) access() string {
-	return strings.Join([]string{
+	lines := []string{
 		"local all all trust",
 		"local replication all trust",
-		"host all all all scram-sha-256",
-	}, "\n") + "\n"
+	}
+	if a.RequireTLS {
+		// A line that rejects makes a plainer answer than one that is missing.
+		lines = append(lines, "hostnossl all all all reject")
+	}
+	return strings.Join(append(lines, "host all all all scram-sha-256"), "\n") + "\n"
 }
 
 // serverArguments are the parameters that the component itself depends on. On
@@ -32,10 +36,19 @@ func (a PostgresArgs) serverArguments() []string {
 	// PostgreSQL itself listens on localhost alone.
 	set("listen_addresses", "*")
 	set("password_encryption", "scram-sha-256")
+	if a.TLS {
+		set("ssl", "on")
+		set("ssl_cert_file", certificateFile)
+		set("ssl_key_file", privateKeyFile)
+	}
 	return arguments
 }
 
 // reloadedFiles are the files that a running server takes over when they change.
 func (a PostgresArgs) reloadedFiles() []string {
-	return []string{path.Join(scriptsPath, configFile), path.Join(scriptsPath, accessFile)}
+	files := []string{path.Join(scriptsPath, configFile), path.Join(scriptsPath, accessFile)}
+	if a.TLS {
+		files = append(files, certificateFile, privateKeyFile)
+	}
+	return files
 }

@@ -31,6 +31,10 @@ type existing struct {
 	expandable bool
 	// marker says whether a server was ready on the claim before.
 	marker bool
+	// tls is the Secret of the server's certificate, nil when there is none.
+	tls *corev1.Secret
+	// unseen says that nothing of this was looked at.
+	unseen bool
 	// rendering says that there is no cluster: the objects go to files.
 	rendering bool
 }
@@ -75,13 +79,30 @@ func lookUp(ctx context.Context, core corev1client.CoreV1Interface, storage stor
 	return live, nil
 }
 
+// lookUpSecret reads a Secret, nil when there is none. No name is no Secret.
+func lookUpSecret(ctx context.Context, core corev1client.CoreV1Interface, namespace, name string) (*corev1.Secret, error) {
+	if name == "" {
+		return nil, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
+	defer cancel()
+	secret, err := core.Secrets(namespace).Get(ctx, name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("secret %s in namespace %s: %w", name, namespace, err)
+	}
+	return secret, nil
+}
+
 // lookUpStack is lookUp in the cluster that the stack's kubernetes:* settings
 // name. Without a cluster to look at (manifests rendered to files, unit tests) it
 // finds nothing.
-func lookUpStack(ctx *pulumi.Context, namespace string) (existing, error) {
+func lookUpStack(ctx *pulumi.Context, namespace, tlsSecret string) (existing, error) {
 	_, rendering := ctx.GetConfig("kubernetes:renderYamlToDirectory")
 	if rendering || ctx.RunningWithMocks() {
-		return existing{rendering: rendering}, nil
+		return existing{rendering: rendering, unseen: true}, nil
 	}
 	live, err := func() (existing, error) {
 		config, err := restConfig(ctx)
@@ -96,14 +117,19 @@ func lookUpStack(ctx *pulumi.Context, namespace string) (existing, error) {
 		if err != nil {
 			return existing{}, err
 		}
-		return lookUp(ctx.Context(), core, storage, namespace)
+		live, err := lookUp(ctx.Context(), core, storage, namespace)
+		if err != nil {
+			return existing{}, err
+		}
+		live.tls, err = lookUpSecret(ctx.Context(), core, namespace, tlsSecret)
+		return live, err
 	}()
 	if err == nil {
 		return live, nil
 	}
 	for _, key := range []string{"deleteUnreachable", "skipUpdateUnreachable"} {
 		if value, _ := ctx.GetConfig("kubernetes:" + key); value == "true" {
-			return existing{}, nil
+			return existing{unseen: true}, nil
 		}
 	}
 	return existing{}, fmt.Errorf("the cluster did not answer: %w; nothing was changed; "+

@@ -26,13 +26,17 @@ func (p *Postgres) checkExisting(ctx *pulumi.Context) error {
 	if move := checkMove(from, p.args.Namespace); move != nil {
 		return InvalidSettings{*move}
 	}
-	if p.existing, err = lookUpStack(ctx, p.args.Namespace); err != nil {
+	if p.existing, err = lookUpStack(ctx, p.args.Namespace, p.args.liveTLSSecret()); err != nil {
 		return err
 	}
 	if owned := checkOwner(p.existing, p.args.Namespace, fieldManager(ctx)); owned != nil {
 		return InvalidSettings{*owned}
 	}
-	return p.args.conflicts(p.existing).orNil()
+	conflicts := p.args.conflicts(p.existing)
+	if wrong := p.args.checkLiveTLSSecret(p.existing, p.now); wrong != nil {
+		conflicts = append(conflicts, *wrong)
+	}
+	return conflicts.orNil()
 }
 
 // conflicts are the settings that do not fit the data that is there: each would

@@ -29,7 +29,7 @@ var parameterName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za
 // ownParameters are those that the component itself depends on.
 var ownParameters = []string{
 	"config_file", "data_directory", "external_pid_file", "hba_file", "ident_file", "listen_addresses",
-	"password_encryption", "port", "unix_socket_directories", "unix_socket_permissions",
+	"password_encryption", "port", "ssl", "ssl_cert_file", "ssl_key_file", "unix_socket_directories", "unix_socket_permissions",
 }
 
 func (a PostgresArgs) checkParameters() *InvalidSetting {
@@ -52,6 +52,9 @@ func (a PostgresArgs) checkParameters() *InvalidSetting {
 func (a PostgresArgs) serverConfig() string {
 	var text strings.Builder
 	fmt.Fprintf(&text, "include_if_exists = '%s/postgresql.conf'\n", dataPath)
+	if a.TLS {
+		fmt.Fprintf(&text, "ssl_min_protocol_version = '%s'\n", minProtocol)
+	}
 	for _, name := range slices.Sorted(maps.Keys(a.Parameters)) {
 		fmt.Fprintf(&text, "%s = '%s'\n", name, quoteParameter.Replace(a.Parameters[name]))
 	}

@@ -47,6 +47,9 @@ func (p *Postgres) podTemplate() (corev1.PodTemplateSpecArgs, error) {
 	annotations := pulumi.ToStringMap(p.args.PodAnnotations)
 	annotations[checksumPrefix+"config"] = pulumi.String(p.configDigest)
 	annotations[checksumPrefix+"credentials"] = p.passwordDigest()
+	if p.tlsSecret != nil {
+		annotations[checksumPrefix+"authority"] = p.authorityDigest()
+	}
 
 	return corev1.PodTemplateSpecArgs{
 		Metadata: metav1.ObjectMetaArgs{Labels: objectLabels(), Annotations: annotations},
@@ -95,6 +98,9 @@ func (p *Postgres) volumes() corev1.VolumeArray {
 		memory("run", "16Mi"),
 		corev1.VolumeArgs{Name: pulumi.String("tmp"), EmptyDir: corev1.EmptyDirVolumeSourceArgs{}},
 	}
+	if p.args.TLS {
+		volumes = append(volumes, p.args.tlsVolume())
+	}
 	if len(p.args.InitScripts) > 0 {
 		var items corev1.KeyToPathArray
 		for _, name := range slices.Sorted(maps.Keys(p.args.InitScripts)) {
@@ -116,6 +122,9 @@ func (p *Postgres) mounts() corev1.VolumeMountArray {
 		mount("shared-memory", "/dev/shm", false),
 		mount("run", "/var/run/postgresql", false),
 		mount("tmp", "/tmp", false),
+	}
+	if p.args.TLS {
+		mounts = append(mounts, mount("tls", tlsPath, true))
 	}
 	if len(p.args.InitScripts) > 0 {
 		mounts = append(mounts, mount("init-scripts", initScriptsPath, true))

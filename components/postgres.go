@@ -84,6 +84,22 @@ type PostgresArgs struct {
 	// Password is the password of User. A change restarts the server, and the
 	// old one stops working. Default: one is generated, and kept.
 	Password pulumi.StringInput
+	// TLS lets clients connect encrypted, with a certificate that the component
+	// makes and that an update renews in the last third of its year, or the one of
+	// TLSSecret. A change restarts the server; a renewal does not. Default false.
+	TLS bool
+	// TLSSecret is the name of a Secret in the namespace with a certificate of
+	// one's own: tls.crt, tls.key and, unless clients trust its authority anyway,
+	// ca.crt. The server takes over a change of its content within about two
+	// minutes; another name restarts it. Default: the component makes one.
+	TLSSecret string
+	// TLSNames are further DNS names and IP addresses of the server, such as a
+	// load balancer's, for the certificate that the component makes. The running
+	// server takes a change over within about two minutes.
+	TLSNames []string
+	// RequireTLS refuses connections over the network that are not encrypted. The
+	// running server takes a change over within about two minutes. Default false.
+	RequireTLS bool
 	// Parameters are parameters of the server, as in postgresql.conf. The
 	// server of the image checks them before the running one is touched. A
 	// change restarts the server only where PostgreSQL demands it; else the
@@ -180,6 +196,15 @@ type Postgres struct {
 	Database pulumi.StringOutput
 	User     pulumi.StringOutput
 	Password pulumi.StringOutput
+	// TLS says whether the server offers TLS, and RequireTLS whether it refuses
+	// connections without.
+	TLS        pulumi.BoolOutput
+	RequireTLS pulumi.BoolOutput
+	// CACertificate is the authority's certificate (PEM) with which a client
+	// checks the server's, "" without TLS and when the client knows the authority
+	// anyway; TLSServerName is the name to check it for, whatever the address.
+	CACertificate pulumi.StringOutput
+	TLSServerName pulumi.StringOutput
 	// Replicas is the number of servers that were asked for.
 	Replicas pulumi.IntOutput
 	// ServiceType and Port are those of the clients' Service.
@@ -195,12 +220,15 @@ type Postgres struct {
 
 	args            PostgresArgs
 	existing        existing
+	foreign         foreign
+	now             time.Time
 	namespace       *corev1.Namespace
 	serviceAccount  *corev1.ServiceAccount
 	check           *batchv1.Job
 	configMap       *corev1.ConfigMap
 	configDigest    string
 	secret          *corev1.Secret
+	tlsSecret       *corev1.Secret
 	service         *corev1.Service
 	headlessService *corev1.Service
 	claim           *corev1.PersistentVolumeClaim
@@ -214,7 +242,7 @@ func NewPostgres(ctx *pulumi.Context, name string, args *PostgresArgs, opts ...p
 	if args == nil {
 		args = &PostgresArgs{}
 	}
-	p := &Postgres{args: args.withDefaults()}
+	p := &Postgres{args: args.withDefaults(), now: time.Now()}
 	if err := p.args.validate(); err != nil {
 		return nil, err
 	}
@@ -254,15 +282,19 @@ func (p *Postgres) declare(ctx *pulumi.Context, name string) error {
 	}
 	inNamespace := pulumi.Composite(child, pulumi.DependsOn(first))
 	for _, declare := range []func(*pulumi.Context, string, ...pulumi.ResourceOption) error{
-		p.newConfigMap, p.newCredentials, p.newServices, p.newClaim, p.newNetworkPolicy,
+		p.newConfigMap, p.newCredentials, p.newTLSSecret, p.newServices, p.newClaim, p.newNetworkPolicy,
 	} {
 		if err := declare(ctx, name, inNamespace); err != nil {
 			return err
 		}
 	}
-	if err := p.newStatefulSet(ctx, name, child, pulumi.DependsOn([]pulumi.Resource{
+	needed := []pulumi.Resource{
 		p.namespace, p.serviceAccount, p.configMap, p.secret, p.service, p.headlessService, p.claim,
-	})); err != nil {
+	}
+	if p.tlsSecret != nil {
+		needed = append(needed, p.tlsSecret)
+	}
+	if err := p.newStatefulSet(ctx, name, child, pulumi.DependsOn(needed)); err != nil {
 		return err
 	}
 	return p.newMarker(ctx, name, child, pulumi.DependsOn([]pulumi.Resource{p.statefulSet}))
@@ -281,6 +313,10 @@ func (p *Postgres) setOutputs(ctx *pulumi.Context) {
 	p.Database = pulumi.String(p.args.Database).ToStringOutput()
 	p.User = pulumi.String(p.args.User).ToStringOutput()
 	p.Password = p.password()
+	p.TLS = pulumi.Bool(p.args.TLS).ToBoolOutput()
+	p.RequireTLS = pulumi.Bool(p.args.RequireTLS).ToBoolOutput()
+	p.CACertificate = p.caCertificate()
+	p.TLSServerName = pulumi.String(p.serverName()).ToStringOutput()
 	p.Replicas = pulumi.Int(*p.args.Replicas).ToIntOutput()
 	p.ServiceType = pulumi.String(p.args.ServiceType).ToStringOutput()
 	p.Port = pulumi.Int(serverPort).ToIntOutput()
@@ -303,6 +339,10 @@ func (p *Postgres) Outputs() pulumi.Map {
 		"database":        p.Database,
 		"user":            p.User,
 		"password":        p.Password,
+		"tls":             p.TLS,
+		"requireTls":      p.RequireTLS,
+		"caCertificate":   p.CACertificate,
+		"tlsServerName":   p.TLSServerName,
 		"replicas":        p.Replicas,
 		"serviceType":     p.ServiceType,
 		"port":            p.Port,

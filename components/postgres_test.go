@@ -163,6 +163,7 @@ func TestExportsWhatAClientNeeds(t *testing.T) {
 		"headlessService": "postgres-headless", "claim": "postgredb-postgres-0", "configMap": "postgres-config",
 		"secret": "postgres-credentials", "database": "codewizard", "user": "codewizard",
 		"password": "correct horse", "replicas": 1, "serviceType": "NodePort", "port": 5432, "nodePort": 30432,
+		"tls": false, "requireTls": false, "caCertificate": "", "tlsServerName": "",
 		"context": "elsewhere", "kubeconfig": "apiVersion: v1",
 	}, s.outputs)
 	require.Equal(t, []string{"kubeconfig", "password"}, s.secrets)

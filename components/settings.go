@@ -56,6 +56,16 @@ var settings = map[string]func(a *PostgresArgs, value string) *InvalidSetting{
 	"initScripts": func(a *PostgresArgs, value string) *InvalidSetting {
 		return readObject("initScripts", value, &a.InitScripts, "a map of file names and their content")
 	},
+	"tls": func(a *PostgresArgs, value string) *InvalidSetting {
+		return readBool("tls", value, &a.TLS)
+	},
+	"tlsSecret": text(func(a *PostgresArgs) *string { return &a.TLSSecret }),
+	"tlsNames": func(a *PostgresArgs, value string) *InvalidSetting {
+		return readObject("tlsNames", value, &a.TLSNames, "a list of names, like [db.example.com]")
+	},
+	"requireTls": func(a *PostgresArgs, value string) *InvalidSetting {
+		return readBool("requireTls", value, &a.RequireTLS)
+	},
 	"initializeEmptyVolume": func(a *PostgresArgs, value string) *InvalidSetting {
 		return readBool("initializeEmptyVolume", value, &a.InitializeEmptyVolume)
 	},

@@ -75,7 +75,7 @@ const (
 	wantIdentifier = "expected at most 63 lower-case letters, digits, underscores and hyphens, beginning with a letter or underscore; set it with: pulumi config set %s codewizard"
 	wantNotOwn     = "expected a name that PostgreSQL does not use itself; set it with: pulumi config set %s codewizard"
 	wantPassword   = "expected 1 to 1024 bytes of UTF-8 without control characters; set another one with: pulumi config set --secret password, or have one generated with: pulumi config rm password"
-	wantSetting    = "expected one of the settings accessModes, affinity, allowFrom, database, deleteData, image, imagePullSecrets, initScripts, initializeEmptyVolume, namespace, nodePort, nodeSelector, parameters, password, podAnnotations, priorityClassName, replicas, resources, serviceType, shmSize, shutdownTimeout, storage, storageClass, tolerations or user; remove it with: pulumi config rm "
+	wantSetting    = "expected one of the settings accessModes, affinity, allowFrom, database, deleteData, image, imagePullSecrets, initScripts, initializeEmptyVolume, namespace, nodePort, nodeSelector, parameters, password, podAnnotations, priorityClassName, replicas, requireTls, resources, serviceType, shmSize, shutdownTimeout, storage, storageClass, tls, tlsNames, tlsSecret, tolerations or user; remove it with: pulumi config rm "
 	wantTimeout    = "expected whole seconds from 10s to 1h0m0s, like 90s or 2m; set it with: pulumi config set shutdownTimeout 2m0s"
 	wantShmSize    = "expected a Kubernetes quantity of at least 64Mi, like 256Mi; set it with: pulumi config set shmSize 256Mi"
 	wantResources  = "expected requests and limits, like {requests: {memory: 1Gi}}; remove it with: pulumi config rm resources"

@@ -63,6 +63,7 @@ func (a PostgresArgs) invalid() InvalidSettings {
 		a.checkServiceType, a.checkNodePort, a.checkAllowFrom, a.checkDatabase, a.checkUser,
 		a.checkParameters, a.checkShutdownTimeout, a.checkResources, a.checkShmSize, a.checkNodeSelector, a.checkTolerations, a.checkPriorityClassName,
 		a.checkPodAnnotations, a.checkImagePullSecrets, a.checkInitScripts,
+		a.checkTLSSecret, a.checkTLSNames, a.checkRequireTLS,
 	} {
 		if found := check(); found != nil {
 			invalid = append(invalid, *found)

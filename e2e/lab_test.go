@@ -50,6 +50,7 @@ func TestOutputsAreEnoughToConnect(t *testing.T) {
 		"configMap": "postgres-config", "secret": "postgres-credentials",
 		"database": "codewizard", "user": "codewizard",
 		"replicas": 1.0, "serviceType": "NodePort", "port": 5432.0,
+		"tls": false, "requireTls": false, "caCertificate": "", "tlsServerName": "",
 		"context": "", "kubeconfig": "",
 	} {
 		require.Equal(t, value, outputs[name], name)
@@ -57,7 +58,7 @@ func TestOutputsAreEnoughToConnect(t *testing.T) {
 	require.NotEmpty(t, outputs["password"])
 	require.Equal(t, f.kubectl("get", "service", "postgres", "--output=jsonpath={.spec.ports[0].nodePort}"),
 		text(outputs["nodePort"]))
-	require.Len(t, outputs, 16)
+	require.Len(t, outputs, 20)
 
 	for kind, name := range map[string]string{
 		"statefulset": "statefulSet", "service": "service", "pvc": "claim", "configmap": "configMap", "secret": "secret",

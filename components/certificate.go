@@ -1,0 +1,260 @@
+package components
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	// authorityLife is how long clients can go on trusting one authority.
+	authorityLife = 10 * 365 * 24 * time.Hour
+	// certificateLife is how long one certificate of the server is good for. It
+	// is renewed when no more than a third of it is left.
+	certificateLife = 365 * 24 * time.Hour
+	// clockSkew is by how much a client's clock may be behind that of the machine
+	// that made a certificate.
+	clockSkew = time.Hour
+)
+
+// Keys of a Secret that holds a certificate: those of the type kubernetes.io/tls,
+// and what cert-manager and others add to them.
+const (
+	tlsCertificate         = "tls.crt"
+	tlsPrivateKey          = "tls.key"
+	tlsAuthority           = "ca.crt"
+	tlsAuthorityPrivateKey = "ca.key"
+)
+
+// renewed is the content of the Secret for a server that is called by names: an
+// authority of its own and a certificate that it signed, as PEM. What was kept
+// stays byte by byte as long as it is good. A certificate that is not is made
+// anew by the same authority, so that clients go on trusting it; the authority
+// only when it is missing, damaged, or would end before the certificate.
+func renewed(kept map[string][]byte, names []string, now time.Time) (map[string][]byte, error) {
+	authority, err := readPair(kept[tlsAuthority], kept[tlsAuthorityPrivateKey])
+	if err != nil || !isGoodAuthority(authority.leaf, now) {
+		if authority, err = newAuthority(now); err != nil {
+			return nil, fmt.Errorf("certificate authority: %w", err)
+		}
+	}
+	server, err := readPair(kept[tlsCertificate], kept[tlsPrivateKey])
+	if err != nil || !isGoodCertificate(server.leaf, authority.leaf, names, now) {
+		if server, err = newCertificate(authority, names, now); err != nil {
+			return nil, fmt.Errorf("certificate: %w", err)
+		}
+	}
+	return map[string][]byte{
+		tlsCertificate: server.certificate, tlsPrivateKey: server.privateKey,
+		tlsAuthority: authority.certificate, tlsAuthorityPrivateKey: authority.privateKey,
+	}, nil
+}
+
+// pair is a certificate and its key, as PEM and as what that says.
+type pair struct {
+	certificate, privateKey []byte
+	leaf                    *x509.Certificate
+	key                     any
+}
+
+// readPair reads a certificate and the key that belongs to it.
+func readPair(certificate, privateKey []byte) (pair, error) {
+	read, err := tls.X509KeyPair(certificate, privateKey)
+	if err != nil {
+		return pair{}, err
+	}
+	return pair{certificate: certificate, privateKey: privateKey, leaf: read.Leaf, key: read.PrivateKey}, nil
+}
+
+func isGoodAuthority(authority *x509.Certificate, now time.Time) bool {
+	return authority.IsCA && authority.KeyUsage&x509.KeyUsageCertSign != 0 &&
+		!now.Before(authority.NotBefore) && authority.NotAfter.Sub(now) > certificateLife
+}
+
+func isGoodCertificate(certificate, authority *x509.Certificate, names []string, now time.Time) bool {
+	return certificate.CheckSignatureFrom(authority) == nil &&
+		slices.Equal(namesOf(certificate), canonicalNames(names)) &&
+		!now.Before(certificate.NotBefore) &&
+		certificate.NotAfter.Sub(now) > certificate.NotAfter.Sub(certificate.NotBefore)/3
+}
+
+// namesOf are the names and addresses that a certificate is for, sorted.
+func namesOf(certificate *x509.Certificate) []string {
+	names := slices.Clone(certificate.DNSNames)
+	for _, address := range certificate.IPAddresses {
+		names = append(names, address.String())
+	}
+	slices.Sort(names)
+	return names
+}
+
+// canonicalNames are names as namesOf gives them.
+func canonicalNames(names []string) []string {
+	var canonical []string
+	for _, name := range names {
+		if address := net.ParseIP(name); address != nil {
+			name = address.String()
+		}
+		canonical = append(canonical, name)
+	}
+	slices.Sort(canonical)
+	return slices.Compact(canonical)
+}
+
+func newAuthority(now time.Time) (pair, error) {
+	template := &x509.Certificate{
+		// Libraries find an authority by its name first; one of its own keeps it
+		// apart from those of other servers, and from its predecessor.
+		Subject:               pkix.Name{CommonName: "postgres authority " + rand.Text()[:8]},
+		NotBefore:             now.Add(-clockSkew),
+		NotAfter:              now.Add(authorityLife),
+		IsCA:                  true,
+		BasicConstraintsValid: true,
+		MaxPathLenZero:        true,
+		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+	}
+	return sign(template, nil)
+}
+
+func newCertificate(authority pair, names []string, now time.Time) (pair, error) {
+	template := &x509.Certificate{
+		Subject:     pkix.Name{CommonName: serviceName},
+		NotBefore:   now.Add(-clockSkew),
+		NotAfter:    now.Add(certificateLife),
+		KeyUsage:    x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	for _, name := range canonicalNames(names) {
+		if address := net.ParseIP(name); address != nil {
+			template.IPAddresses = append(template.IPAddresses, address)
+		} else {
+			template.DNSNames = append(template.DNSNames, name)
+		}
+	}
+	return sign(template, &authority)
+}
+
+// sign makes a key and a certificate for it, signed by an authority or, without
+// one, by itself.
+func sign(template *x509.Certificate, authority *pair) (pair, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return pair{}, err
+	}
+	parent, signer := template, any(key)
+	if authority != nil {
+		parent, signer = authority.leaf, authority.key
+	}
+	certificate, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
+	if err != nil {
+		return pair{}, err
+	}
+	privateKey, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return pair{}, err
+	}
+	return readPair(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate}),
+		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: privateKey}))
+}
+
+// foreign is a certificate that the component did not make.
+type foreign struct {
+	// authority is what clients have to trust, as PEM; "" when they do already,
+	// as with a public authority.
+	authority string
+	// name is one that the certificate is for.
+	name string
+}
+
+// minRSABits is the least that OpenSSL serves with at its usual security level.
+const minRSABits = 2048
+
+// readForeign reads a Secret's content and says what is wrong with it as
+// something that a server is to show to its clients, who know it as preferred.
+func readForeign(data map[string][]byte, preferred string, now time.Time) (foreign, error) {
+	for _, key := range []string{tlsCertificate, tlsPrivateKey} {
+		if len(data[key]) == 0 {
+			return foreign{}, fmt.Errorf("it has no %s", key)
+		}
+	}
+	read, err := tls.X509KeyPair(data[tlsCertificate], data[tlsPrivateKey])
+	if err != nil {
+		// The package's messages name what is wrong, and never hold the key.
+		return foreign{}, errors.New(strings.TrimPrefix(err.Error(), "tls: "))
+	}
+	leaf := read.Leaf
+	if key, isRSA := leaf.PublicKey.(*rsa.PublicKey); isRSA && key.N.BitLen() < minRSABits {
+		return foreign{}, fmt.Errorf("its key has %d bits, and servers refuse fewer than %d", key.N.BitLen(), minRSABits)
+	}
+	switch {
+	case now.After(leaf.NotAfter):
+		return foreign{}, fmt.Errorf("its certificate expired on %s", leaf.NotAfter.UTC().Format(time.DateOnly))
+	case now.Before(leaf.NotBefore):
+		return foreign{}, fmt.Errorf("its certificate is valid only from %s", leaf.NotBefore.UTC().Format(time.DateOnly))
+	}
+	found := foreign{name: nameFor(leaf, preferred)}
+	if found.name == "" {
+		return foreign{}, errors.New("its certificate has no DNS name and no IP address (subjectAltName)")
+	}
+	chain, err := x509.ParseCertificates(bytes.Join(read.Certificate, nil))
+	if err != nil {
+		return foreign{}, err
+	}
+	if found.authority = string(data[tlsAuthority]); found.authority == "" {
+		found.authority = selfSigned(chain)
+	}
+	if found.authority == "" {
+		return found, nil
+	}
+	roots, intermediates := x509.NewCertPool(), x509.NewCertPool()
+	if !roots.AppendCertsFromPEM([]byte(found.authority)) {
+		return foreign{}, fmt.Errorf("its %s holds no certificate", tlsAuthority)
+	}
+	for _, intermediate := range chain[1:] {
+		intermediates.AddCert(intermediate)
+	}
+	if _, err := leaf.Verify(x509.VerifyOptions{Roots: roots, Intermediates: intermediates, CurrentTime: now}); err != nil {
+		return foreign{}, fmt.Errorf("no client accepts its certificate: %w", err)
+	}
+	return found, nil
+}
+
+// nameFor is a name that a certificate is for: the preferred one, else its first.
+func nameFor(certificate *x509.Certificate, preferred string) string {
+	switch {
+	case certificate.VerifyHostname(preferred) == nil:
+		return preferred
+	case len(certificate.DNSNames) > 0:
+		// Clients ask for a name, not for a wildcard.
+		if domain, isWildcard := strings.CutPrefix(certificate.DNSNames[0], "*."); isWildcard {
+			return serviceName + "." + domain
+		}
+		return certificate.DNSNames[0]
+	case len(certificate.IPAddresses) > 0:
+		return certificate.IPAddresses[0].String()
+	}
+	return ""
+}
+
+// selfSigned is the certificate of a chain that nobody else signed, as PEM.
+func selfSigned(chain []*x509.Certificate) string {
+	for _, certificate := range slices.Backward(chain) {
+		if bytes.Equal(certificate.RawIssuer, certificate.RawSubject) &&
+			certificate.CheckSignature(certificate.SignatureAlgorithm, certificate.RawTBSCertificate, certificate.Signature) == nil {
+			return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate.Raw}))
+		}
+	}
+	return ""
+}
