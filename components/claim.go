@@ -19,6 +19,7 @@ import (
 // ready proves that its claim is bound.
 func (p *Postgres) newClaim(ctx *pulumi.Context, name string, opts ...pulumi.ResourceOption) error {
 	claim := claimName(0)
+	class, volume := p.args.chosen(p.existing)
 	declared, err := corev1.NewPersistentVolumeClaim(ctx, name, &corev1.PersistentVolumeClaimArgs{
 		Metadata: p.objectMeta(ctx, claim, pulumi.StringMap{
 			annotationSkipAwait: pulumi.String("true"),
@@ -27,18 +28,45 @@ func (p *Postgres) newClaim(ctx *pulumi.Context, name string, opts ...pulumi.Res
 		}),
 		Spec: corev1.PersistentVolumeClaimSpecArgs{
 			AccessModes:      pulumi.ToStringArray(p.args.AccessModes),
-			StorageClassName: optionalString(p.args.StorageClass),
+			StorageClassName: pulumi.StringPtrFromPtr(class),
+			VolumeName:       pulumi.StringPtrFromPtr(volume),
 			Resources: corev1.VolumeResourceRequirementsArgs{
 				// As the API server returns it: "1024Mi" comes back as "1Gi".
 				Requests: pulumi.StringMap{"storage": pulumi.String(canonicalQuantity(p.args.Storage))},
 			},
 		},
-	}, append(opts, pulumi.RetainOnDelete(!p.args.DeleteData))...)
+	}, append(opts, pulumi.RetainOnDelete(!p.args.DeleteData),
+		// Chosen once. Else a setting that is taken away would replace the claim.
+		pulumi.IgnoreChanges([]string{"spec.storageClassName", "spec.volumeName"}),
+	)...)
 	if err != nil {
 		return fmt.Errorf("claim %s: %w", claim, err)
 	}
 	p.claim = declared
 	return nil
+}
+
+// chosen are the storage class and the volume that the claim asks for, nil for
+// none. A claim that is there has both, and is declared as it is: the API server
+// would refuse anything else. A volume that exists has a class as well, or none,
+// which a claim for it has to spell out.
+func (a PostgresArgs) chosen(live existing) (class, volume *string) {
+	if live.claim != nil {
+		return live.claim.Spec.StorageClassName, nonEmpty(live.claim.Spec.VolumeName)
+	}
+	class, volume = nonEmpty(a.StorageClass), nonEmpty(a.VolumeName)
+	if live.volume != nil {
+		class = &live.volume.Spec.StorageClassName
+	}
+	return class, volume
+}
+
+// nonEmpty is nil for "".
+func nonEmpty(value string) *string {
+	if value == "" {
+		return nil
+	}
+	return &value
 }
 
 // claimTemplate is what the StatefulSet would give a pod whose claim does not

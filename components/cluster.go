@@ -10,9 +10,12 @@ import (
 	"time"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	appsv1client "k8s.io/client-go/kubernetes/typed/apps/v1"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	storagev1client "k8s.io/client-go/kubernetes/typed/storage/v1"
 	"k8s.io/client-go/rest"
@@ -37,16 +40,36 @@ type existing struct {
 	unseen bool
 	// rendering says that there is no cluster: the objects go to files.
 	rendering bool
+	// volume is the volume that the settings name, nil when there is none of
+	// that name. volumeSeen says that it was looked for, and could be read.
+	volume     *corev1.PersistentVolume
+	volumeSeen bool
+	// foreign are objects under the component's names that are of another
+	// set-up, and that it can therefore not make its own.
+	foreign []string
+}
+
+// clients are the parts of the API that are looked at.
+type clients struct {
+	core    corev1client.CoreV1Interface
+	apps    appsv1client.AppsV1Interface
+	storage storagev1client.StorageV1Interface
 }
 
 // lookUp reads what the cluster holds. The Pulumi state would not do: after a
 // destroy it is empty, and the data is still there.
-func lookUp(ctx context.Context, core corev1client.CoreV1Interface, storage storagev1client.StorageV1Interface, namespace string) (existing, error) {
+func lookUp(ctx context.Context, cluster clients, namespace, volumeName string) (existing, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
 
 	var live existing
-	_, err := core.ConfigMaps(namespace).Get(ctx, markerName, metav1.GetOptions{})
+	if err := live.lookUpVolume(ctx, cluster, volumeName); err != nil {
+		return live, err
+	}
+	if err := live.lookUpForeign(ctx, cluster, namespace); err != nil {
+		return live, err
+	}
+	_, err := cluster.core.ConfigMaps(namespace).Get(ctx, markerName, metav1.GetOptions{})
 	switch {
 	case err == nil:
 		live.marker = true
@@ -54,7 +77,7 @@ func lookUp(ctx context.Context, core corev1client.CoreV1Interface, storage stor
 		return live, fmt.Errorf("config map %s in namespace %s: %w", markerName, namespace, err)
 	}
 
-	claim, err := core.PersistentVolumeClaims(namespace).Get(ctx, claimName(0), metav1.GetOptions{})
+	claim, err := cluster.core.PersistentVolumeClaims(namespace).Get(ctx, claimName(0), metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
 		return live, nil
@@ -64,7 +87,7 @@ func lookUp(ctx context.Context, core corev1client.CoreV1Interface, storage stor
 	live.claim = claim
 
 	if class := claim.Spec.StorageClassName; class != nil && *class != "" {
-		storageClass, err := storage.StorageClasses().Get(ctx, *class, metav1.GetOptions{})
+		storageClass, err := cluster.storage.StorageClasses().Get(ctx, *class, metav1.GetOptions{})
 		switch {
 		case apierrors.IsForbidden(err):
 			// Only the API server can tell then, and it does, at preview.
@@ -96,10 +119,85 @@ func lookUpSecret(ctx context.Context, core corev1client.CoreV1Interface, namesp
 	return secret, nil
 }
 
+// lookUpVolume reads the volume that the settings name.
+func (live *existing) lookUpVolume(ctx context.Context, cluster clients, name string) error {
+	if name == "" {
+		return nil
+	}
+	volume, err := cluster.core.PersistentVolumes().Get(ctx, name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsForbidden(err):
+		// Volumes belong to no namespace, so that not everybody may read them.
+	case apierrors.IsNotFound(err):
+		live.volumeSeen = true
+	case err != nil:
+		return fmt.Errorf("persistent volume %s: %w", name, err)
+	default:
+		live.volume, live.volumeSeen = volume, true
+	}
+	return nil
+}
+
+// lookUpForeign finds the objects that an update could not make its own: a
+// StatefulSet would have to be replaced, a label in a Service's selector and a
+// password in the ConfigMap would stay, for they have another manager.
+func (live *existing) lookUpForeign(ctx context.Context, cluster clients, namespace string) error {
+	set, err := cluster.apps.StatefulSets(namespace).Get(ctx, statefulSetName, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+	case err != nil:
+		return fmt.Errorf("stateful set %s in namespace %s: %w", statefulSetName, namespace, err)
+	case !isOwnStatefulSet(set):
+		live.foreign = append(live.foreign, fmt.Sprintf("StatefulSet %s (%s)", statefulSetName, metav1.FormatLabelSelector(set.Spec.Selector)))
+	}
+	for _, name := range []string{serviceName, headlessServiceName} {
+		service, err := cluster.core.Services(namespace).Get(ctx, name, metav1.GetOptions{})
+		switch {
+		case apierrors.IsNotFound(err):
+		case err != nil:
+			return fmt.Errorf("service %s in namespace %s: %w", name, namespace, err)
+		case !isOwnSelector(service.Spec.Selector):
+			live.foreign = append(live.foreign, fmt.Sprintf("Service %s (%s)", name, labels.FormatLabels(service.Spec.Selector)))
+		}
+	}
+	configMap, err := cluster.core.ConfigMaps(namespace).Get(ctx, configMapName, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+	case err != nil:
+		return fmt.Errorf("config map %s in namespace %s: %w", configMapName, namespace, err)
+	default:
+		if _, found := configMap.Data[passwordKey]; found {
+			live.foreign = append(live.foreign, fmt.Sprintf("ConfigMap %s (with a password)", configMapName))
+		}
+	}
+	return nil
+}
+
+// isOwnStatefulSet compares what nobody can change in a StatefulSet.
+func isOwnStatefulSet(set *appsv1.StatefulSet) bool {
+	templates := set.Spec.VolumeClaimTemplates
+	return set.Spec.ServiceName == headlessServiceName &&
+		set.Spec.PodManagementPolicy == appsv1.ParallelPodManagement &&
+		set.Spec.Selector != nil && isOwnSelector(set.Spec.Selector.MatchLabels) && len(set.Spec.Selector.MatchExpressions) == 0 &&
+		len(templates) == 1 && templates[0].Name == claimTemplateName
+}
+
+// isOwnSelector says whether a selector asks for nothing but the component's own
+// labels, whatever their values: those the next update puts right.
+func isOwnSelector(selector map[string]string) bool {
+	own := selectorLabels()
+	for label := range selector {
+		if _, found := own[label]; !found {
+			return false
+		}
+	}
+	return true
+}
+
 // lookUpStack is lookUp in the cluster that the stack's kubernetes:* settings
 // name. Without a cluster to look at (manifests rendered to files, unit tests) it
 // finds nothing.
-func lookUpStack(ctx *pulumi.Context, namespace, tlsSecret string) (existing, error) {
+func lookUpStack(ctx *pulumi.Context, a PostgresArgs) (existing, error) {
 	_, rendering := ctx.GetConfig("kubernetes:renderYamlToDirectory")
 	if rendering || ctx.RunningWithMocks() {
 		return existing{rendering: rendering, unseen: true}, nil
@@ -109,19 +207,21 @@ func lookUpStack(ctx *pulumi.Context, namespace, tlsSecret string) (existing, er
 		if err != nil {
 			return existing{}, err
 		}
-		core, err := corev1client.NewForConfig(config)
+		var cluster clients
+		if cluster.core, err = corev1client.NewForConfig(config); err != nil {
+			return existing{}, err
+		}
+		if cluster.apps, err = appsv1client.NewForConfig(config); err != nil {
+			return existing{}, err
+		}
+		if cluster.storage, err = storagev1client.NewForConfig(config); err != nil {
+			return existing{}, err
+		}
+		live, err := lookUp(ctx.Context(), cluster, a.Namespace, a.VolumeName)
 		if err != nil {
 			return existing{}, err
 		}
-		storage, err := storagev1client.NewForConfig(config)
-		if err != nil {
-			return existing{}, err
-		}
-		live, err := lookUp(ctx.Context(), core, storage, namespace)
-		if err != nil {
-			return existing{}, err
-		}
-		live.tls, err = lookUpSecret(ctx.Context(), core, namespace, tlsSecret)
+		live.tls, err = lookUpSecret(ctx.Context(), cluster.core, a.Namespace, a.liveTLSSecret())
 		return live, err
 	}()
 	if err == nil {

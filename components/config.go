@@ -21,6 +21,7 @@ var scripts embed.FS
 // The scripts, by their path below the folder in which the pod finds them.
 const (
 	startScript      = "start.sh"
+	adoptScript      = "adopt.sh"
 	startedScript    = "started.sh"
 	readyScript      = "ready.sh"
 	aliveScript      = "alive.sh"
@@ -32,7 +33,7 @@ const (
 // server needs it.
 const checkScript = "check.sh"
 
-var scriptPaths = []string{startScript, startedScript, readyScript, aliveScript, checkpointScript, initServer}
+var scriptPaths = []string{startScript, adoptScript, startedScript, readyScript, aliveScript, checkpointScript, initServer}
 
 // scriptKey is a script's key in the ConfigMap, which may hold no slash.
 func scriptKey(path string) string { return strings.ReplaceAll(path, "/", "-") }

@@ -26,8 +26,11 @@ func (p *Postgres) checkExisting(ctx *pulumi.Context) error {
 	if move := checkMove(from, p.args.Namespace); move != nil {
 		return InvalidSettings{*move}
 	}
-	if p.existing, err = lookUpStack(ctx, p.args.Namespace, p.args.liveTLSSecret()); err != nil {
+	if p.existing, err = lookUpStack(ctx, p.args); err != nil {
 		return err
+	}
+	if foreign := checkForeign(p.existing, p.args.Namespace); foreign != nil {
+		return InvalidSettings{*foreign}
 	}
 	if owned := checkOwner(p.existing, p.args.Namespace, fieldManager(ctx)); owned != nil {
 		return InvalidSettings{*owned}
@@ -48,6 +51,7 @@ func (a PostgresArgs) conflicts(live existing) InvalidSettings {
 	if lost := a.checkLost(live); lost != nil {
 		conflicts = append(conflicts, *lost)
 	}
+	conflicts = append(conflicts, a.checkVolume(live)...)
 	if live.claim == nil {
 		return conflicts
 	}
@@ -60,6 +64,21 @@ func (a PostgresArgs) conflicts(live existing) InvalidSettings {
 	}
 	slices.SortStableFunc(conflicts, func(a, b InvalidSetting) int { return strings.Compare(a.Setting, b.Setting) })
 	return conflicts
+}
+
+// takeoverSection is the part of README.md that shows how to keep the rows of
+// another set-up.
+const takeoverSection = `README.md shows under "Taking over the lab's own YAML"`
+
+// checkForeign refuses a namespace in which another set-up uses the component's
+// names: an update would have to replace its StatefulSet, and would leave a
+// mixture of both.
+func checkForeign(live existing, namespace string) *InvalidSetting {
+	if len(live.foreign) == 0 {
+		return nil
+	}
+	return invalid("namespace", namespace, "one without the objects of another set-up, as this one has: "+strings.Join(live.foreign, ", "),
+		"keep its rows as "+takeoverSection+", or choose another with: pulumi config set namespace")
 }
 
 const newStack = "; for other data use another stack with a namespace of its own"
@@ -84,12 +103,12 @@ func checkOwner(live existing, namespace, manager string) *InvalidSetting {
 // checkLost refuses to make a new volume where one with data was. A volume that
 // is there and empty only the server itself can see.
 func (a PostgresArgs) checkLost(live existing) *InvalidSetting {
-	if !live.marker || a.InitializeEmptyVolume || live.claim != nil && !isNew(live.claim) {
+	if !live.marker || a.InitializeEmptyVolume || a.VolumeName != "" || live.claim != nil && !isNew(live.claim) {
 		return nil
 	}
 	return invalid("initializeEmptyVolume", "false",
 		fmt.Sprintf("true, because this server had data and the volume of claim %s is gone", claimName(0)),
-		"restore the volume, or begin again without the old rows: pulumi config set initializeEmptyVolume true")
+		"name a volume that has it with: pulumi config set volumeName, or begin again without the old rows: pulumi config set initializeEmptyVolume true")
 }
 
 // isNew says whether a claim will be given a new, empty volume: it has none yet,
@@ -147,18 +166,20 @@ func (a PostgresArgs) checkLiveStorage(live existing) *InvalidSetting {
 }
 
 func (a PostgresArgs) checkLiveDatabase(live existing) *InvalidSetting {
-	return checkInitialized(live, annotationDatabase, "database", a.Database)
+	return a.checkInitialized(live, annotationDatabase, "database", a.Database)
 }
 
 func (a PostgresArgs) checkLiveUser(live existing) *InvalidSetting {
-	return checkInitialized(live, annotationUser, "user", a.User)
+	return a.checkInitialized(live, annotationUser, "user", a.User)
 }
 
 // checkInitialized refuses another name than the one that the volume was
-// initialized with. A claim that was never bound was never initialized either.
-func checkInitialized(live existing, annotation, setting, value string) *InvalidSetting {
+// initialized with. A claim that was never bound was never initialized either,
+// and of a volume that was taken over only a server that was ready on it shows
+// that the names were the right ones.
+func (a PostgresArgs) checkInitialized(live existing, annotation, setting, value string) *InvalidSetting {
 	had := live.claim.Annotations[annotation]
-	if had == "" || had == value || live.claim.Status.Phase != corev1.ClaimBound {
+	if had == "" || had == value || live.claim.Status.Phase != corev1.ClaimBound || a.VolumeName != "" && !live.marker {
 		return nil
 	}
 	return invalid(setting, value, fmt.Sprintf("%s, because the volume was initialized with it", had), set(setting, had)+newStack)

@@ -138,7 +138,7 @@ func TestNothingConflictsWithAnEmptyNamespace(t *testing.T) {
 func TestLostVolumeIsNotReplacedByAnEmptyOne(t *testing.T) {
 	t.Parallel()
 	const refusal = `initializeEmptyVolume: got "false", expected true, because this server had data and the volume of claim ` +
-		`postgredb-postgres-0 is gone; restore the volume, or begin again without the old rows: pulumi config set initializeEmptyVolume true`
+		`postgredb-postgres-0 is gone; name a volume that has it with: pulumi config set volumeName, or begin again without the old rows: pulumi config set initializeEmptyVolume true`
 	pending := boundClaim()
 	pending.Status.Phase = corev1.ClaimPending
 	restored := pending.DeepCopy()
@@ -195,7 +195,7 @@ func TestDataDoesNotMoveToAnotherNamespace(t *testing.T) {
 }
 
 func lookUpIn(client kubernetes.Interface, namespace string) (existing, error) {
-	return lookUp(context.Background(), client.CoreV1(), client.StorageV1(), namespace)
+	return lookUp(context.Background(), clients{client.CoreV1(), client.AppsV1(), client.StorageV1()}, namespace, "")
 }
 
 func TestLookUp(t *testing.T) {

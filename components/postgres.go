@@ -61,6 +61,11 @@ type PostgresArgs struct {
 	// StorageClass is the volume's storage class. It cannot change later.
 	// Default: the cluster's default class.
 	StorageClass string
+	// VolumeName is an existing PersistentVolume that the claim is bound to
+	// when it is made: one with the data of another set-up, or one that was
+	// restored. It has no effect on a claim that exists. Default: the storage
+	// class makes a new one.
+	VolumeName string
 	// AccessModes are the volume's access modes. They cannot change later.
 	// Default ReadWriteOnce.
 	AccessModes []string

@@ -20,6 +20,7 @@ var settings = map[string]func(a *PostgresArgs, value string) *InvalidSetting{
 	"image":             text(func(a *PostgresArgs) *string { return &a.Image }),
 	"storage":           text(func(a *PostgresArgs) *string { return &a.Storage }),
 	"storageClass":      text(func(a *PostgresArgs) *string { return &a.StorageClass }),
+	"volumeName":        text(func(a *PostgresArgs) *string { return &a.VolumeName }),
 	"accessModes":       readAccessModes,
 	"serviceType":       text(func(a *PostgresArgs) *string { return &a.ServiceType }),
 	"nodePort":          readNodePort,

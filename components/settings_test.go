@@ -27,6 +27,7 @@ func TestValidSettings(t *testing.T) {
 		"image":        {"postgres", "postgres:17", "localhost/postgres:15", "localhost:5000/a/b__c:V1.2-x", "registry.example.com/team/postgresql:17.2", "postgres@sha256:" + strings.Repeat("0a", 32), "postgres:17@sha256:" + strings.Repeat("0a", 32)},
 		"storage":      {"128Mi", "1Gi", "1G", "1.5Gi", "2e9", "134217728", "10Ti"},
 		"storageClass": {"", "fast", "local-path", "gp3.encrypted"},
+		"volumeName":   {"", "postgres-pv-volume", "pvc-0ec1ce1f-2a5f-4c2b-9f0e-1c2d3e4f5a6b"},
 		"accessModes":  {"ReadWriteOnce", "ReadWriteOncePod", "ReadWriteMany", "ReadWriteOnce,ReadWriteMany", `["ReadWriteOnce", "ReadWriteMany"]`},
 		"serviceType":  {"ClusterIP", "NodePort", "LoadBalancer"},
 		"nodePort":     {"", "30000", "32767"},
@@ -65,6 +66,7 @@ const (
 	wantOneServer  = "expected 0 (stopped, data kept) or 1, because two servers on one volume would destroy it; set it with: pulumi config set replicas 1"
 	wantImage      = "expected an image reference like postgres:17 or registry.example.com/postgres@sha256:<64 hex digits>; set it with: pulumi config set image postgres:17"
 	wantStorage    = "expected a Kubernetes quantity of at least 128Mi, like 1Gi or 500Gi; set it with: pulumi config set storage 1Gi"
+	wantVolume     = "expected the name of a PersistentVolume; list them with: kubectl get pv, or let the storage class make a new one with: pulumi config rm volumeName"
 	wantClass      = "expected the name of a storage class; list them with: kubectl get storageclass, or use the default one with: pulumi config rm storageClass"
 	wantModes      = "expected one or more of ReadWriteOnce, ReadWriteOncePod or ReadWriteMany; set it with: pulumi config set accessModes ReadWriteOnce"
 	wantWritable   = "expected modes that the server can write with: ReadWriteOnce, ReadWriteOncePod or ReadWriteMany; set it with: pulumi config set accessModes ReadWriteOnce"
@@ -75,7 +77,7 @@ const (
 	wantIdentifier = "expected at most 63 lower-case letters, digits, underscores and hyphens, beginning with a letter or underscore; set it with: pulumi config set %s codewizard"
 	wantNotOwn     = "expected a name that PostgreSQL does not use itself; set it with: pulumi config set %s codewizard"
 	wantPassword   = "expected 1 to 1024 bytes of UTF-8 without control characters; set another one with: pulumi config set --secret password, or have one generated with: pulumi config rm password"
-	wantSetting    = "expected one of the settings accessModes, affinity, allowFrom, database, deleteData, image, imagePullSecrets, initScripts, initializeEmptyVolume, namespace, nodePort, nodeSelector, parameters, password, podAnnotations, priorityClassName, replicas, requireTls, resources, serviceType, shmSize, shutdownTimeout, storage, storageClass, tls, tlsNames, tlsSecret, tolerations or user; remove it with: pulumi config rm "
+	wantSetting    = "expected one of the settings accessModes, affinity, allowFrom, database, deleteData, image, imagePullSecrets, initScripts, initializeEmptyVolume, namespace, nodePort, nodeSelector, parameters, password, podAnnotations, priorityClassName, replicas, requireTls, resources, serviceType, shmSize, shutdownTimeout, storage, storageClass, tls, tlsNames, tlsSecret, tolerations, user or volumeName; remove it with: pulumi config rm "
 	wantTimeout    = "expected whole seconds from 10s to 1h0m0s, like 90s or 2m; set it with: pulumi config set shutdownTimeout 2m0s"
 	wantShmSize    = "expected a Kubernetes quantity of at least 64Mi, like 256Mi; set it with: pulumi config set shmSize 256Mi"
 	wantResources  = "expected requests and limits, like {requests: {memory: 1Gi}}; remove it with: pulumi config rm resources"
@@ -138,6 +140,10 @@ func TestInvalidSettings(t *testing.T) {
 		{"storageClass", "Fast", `got "Fast", ` + wantClass},
 		{"storageClass", "fast disk", `got "fast disk", ` + wantClass},
 		{"storageClass", "-", `got "-", ` + wantClass},
+
+		{"volumeName", "My Volume", `got "My Volume", ` + wantVolume},
+		{"volumeName", "pv_1", `got "pv_1", ` + wantVolume},
+		{"volumeName", "pv/1", `got "pv/1", ` + wantVolume},
 
 		{"accessModes", "ReadOnlyMany", `got "ReadOnlyMany", ` + wantWritable},
 		{"accessModes", "ReadWriteOnce,ReadOnlyMany", `got "ReadWriteOnce,ReadOnlyMany", ` + wantWritable},

@@ -59,7 +59,7 @@ func (a PostgresArgs) validate() error {
 func (a PostgresArgs) invalid() InvalidSettings {
 	var invalid InvalidSettings
 	for _, check := range []func() *InvalidSetting{
-		a.checkNamespace, a.checkReplicas, a.checkImage, a.checkStorage, a.checkStorageClass, a.checkAccessModes,
+		a.checkNamespace, a.checkReplicas, a.checkImage, a.checkStorage, a.checkStorageClass, a.checkVolumeName, a.checkAccessModes,
 		a.checkServiceType, a.checkNodePort, a.checkAllowFrom, a.checkDatabase, a.checkUser,
 		a.checkParameters, a.checkShutdownTimeout, a.checkResources, a.checkShmSize, a.checkNodeSelector, a.checkTolerations, a.checkPriorityClassName,
 		a.checkPodAnnotations, a.checkImagePullSecrets, a.checkInitScripts,
