@@ -48,6 +48,8 @@ type Subject struct {
 	// Config describes how to connect to any of some addresses. Without a cluster the addresses
 	// are nil.
 	Config func(addresses []string) (*pgx.ConnConfig, error)
+	// RequireTLS says that the server has to refuse connections that are not encrypted.
+	RequireTLS bool
 	// Target is how the subject is named in the report.
 	Target report.Target
 }
@@ -65,6 +67,9 @@ type Checker struct {
 	Adopt bool
 	// Deep compares heap and index however many rows there are.
 	Deep bool
+	// Reload is how long a server may take to hear of a changed rule about who may connect; 0 is as
+	// long as it may need in Kubernetes.
+	Reload time.Duration
 	// Fill, when it is set, replaces the look at the rows.
 	Fill *Fill
 
@@ -126,6 +131,7 @@ func (c *Checker) checkServer(ctx context.Context, observed *cluster.Observation
 	c.add(report.Server, "connection", report.Passed, fmt.Sprintf("%s answered in %s",
 		way.describe(conn), report.Duration(time.Since(started))), way.note)
 
+	c.checkEncryption(ctx, conn)
 	evidence, err := server.Observe(ctx, conn)
 	if err != nil {
 		c.broken(ctx, report.Server, "evidence", err)

@@ -92,7 +92,7 @@ func (w *world) look(t *testing.T, witness *witness, desired int, deadline time.
 		Via:     cluster.ViaAuto,
 		Port:    5432,
 		Config: func(addresses []string) (*pgx.ConnConfig, error) {
-			return server.Config(addresses, parsed.Database, parsed.User, "unused")
+			return server.Config(addresses, parsed.Database, parsed.User, "unused", nil)
 		},
 	}
 	return witness.lookWithin(deadline)

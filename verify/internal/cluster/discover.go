@@ -23,6 +23,8 @@ type Found struct {
 	Database string
 	User     string
 	Password string
+	// Certificate is how to check the server's; nil for a server that is not known to offer TLS.
+	Certificate *Certificate
 }
 
 // Discover finds the PostgreSQL server of a namespace and how to log in, from its objects
@@ -126,8 +128,11 @@ func (c *Cluster) readLogin(ctx context.Context, namespace string, template *cor
 	}
 	found.Password = environment["POSTGRES_PASSWORD"]
 	if file := environment["POSTGRES_PASSWORD_FILE"]; file != "" && found.Password == "" {
-		found.Password, err = c.mountedSecret(ctx, namespace, template, container, file)
+		if found.Password, err = c.mountedSecret(ctx, namespace, template, container, file); err != nil {
+			return err
+		}
 	}
+	found.Certificate, err = c.mountedCertificate(ctx, namespace, template, container, found.Objects.Service)
 	return err
 }
 

@@ -83,12 +83,16 @@ func (s *settings) findByNamespace(ctx context.Context) (*subject, error) {
 	if given := os.Getenv("PGPASSWORD"); given != "" {
 		password = given
 	}
+	var encryption *server.TLS
+	if discovered.Certificate != nil {
+		encryption = &server.TLS{Authority: discovered.Certificate.Authority, ServerName: discovered.Certificate.Name}
+	}
 	found := &subject{Subject: check.Subject{
 		Cluster: kubernetes,
 		Objects: discovered.Objects,
 		Via:     s.via,
 		Port:    discovered.Port,
-		Config:  configWith(discovered.Database, discovered.User, password),
+		Config:  configWith(discovered.Database, discovered.User, password, encryption),
 		Target:  report.Target{Namespace: s.namespace, StatefulSet: discovered.Objects.StatefulSet, Database: discovered.Database},
 	}}
 	found.ledger, err = s.ledgerOutside("cluster", kubernetes.Config.Host, s.namespace, discovered.Objects.StatefulSet)
@@ -109,6 +113,10 @@ func (s *settings) findByStack(ctx context.Context, project string) (*subject, e
 	if err != nil {
 		return nil, err
 	}
+	var encryption *server.TLS
+	if outputs.TLS {
+		encryption = &server.TLS{Authority: outputs.CACertificate, ServerName: outputs.TLSServerName}
+	}
 	found := &subject{
 		Subject: check.Subject{
 			Cluster: kubernetes,
@@ -119,7 +127,9 @@ func (s *settings) findByStack(ctx context.Context, project string) (*subject, e
 			Desired: &outputs.Replicas,
 			Via:     s.via,
 			Port:    outputs.Port,
-			Config:  configWith(outputs.Database, outputs.User, outputs.Password),
+			Config:  configWith(outputs.Database, outputs.User, outputs.Password, encryption),
+
+			RequireTLS: outputs.RequireTLS,
 			Target: report.Target{
 				Stack: deployed.Name, Namespace: outputs.Namespace, StatefulSet: outputs.StatefulSet,
 				Replicas: &outputs.Replicas, Database: outputs.Database,
@@ -135,9 +145,9 @@ func (s *settings) findByStack(ctx context.Context, project string) (*subject, e
 	return found, nil
 }
 
-func configWith(database, user, password string) func([]string) (*pgx.ConnConfig, error) {
+func configWith(database, user, password string, encryption *server.TLS) func([]string) (*pgx.ConnConfig, error) {
 	return func(addresses []string) (*pgx.ConnConfig, error) {
-		return server.Config(addresses, database, user, password)
+		return server.Config(addresses, database, user, password, encryption)
 	}
 }
 

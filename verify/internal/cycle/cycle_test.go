@@ -142,7 +142,7 @@ func setup(t *testing.T) *bundle {
 			Objects: cluster.Objects{Namespace: "ns", StatefulSet: "postgres", Service: "postgres", Claim: "claim"},
 			Desired: &desired, Via: cluster.ViaAuto, Port: 5432,
 			Config: func(addresses []string) (*pgx.ConnConfig, error) {
-				return server.Config(addresses, config.Database, config.User, "unused")
+				return server.Config(addresses, config.Database, config.User, "unused", nil)
 			},
 		},
 		Deployer: b.deployer, Ledger: entries, Times: 1, Rows: 10, Hold: 100 * time.Millisecond,

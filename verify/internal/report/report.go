@@ -114,6 +114,19 @@ type Target struct {
 	Address string `json:"address,omitempty"`
 }
 
+// TLS is how the connection to the server was encrypted.
+type TLS struct {
+	// Version is the protocol's, like "TLS 1.3".
+	Version string `json:"version"`
+	// ServerName is what the certificate was checked for (verify-full); empty when it was not.
+	ServerName string `json:"server_name,omitempty"`
+	// ExpiresAt is when the certificate does.
+	ExpiresAt time.Time `json:"expires_at"`
+	// PlainRefused says whether a connection without encryption was refused; nil when that could
+	// not be seen.
+	PlainRefused *bool `json:"plain_refused,omitempty"`
+}
+
 // Report is everything that a command found.
 type Report struct {
 	SchemaVersion int       `json:"schema_version"`
@@ -121,8 +134,10 @@ type Report struct {
 	StartedAt     time.Time `json:"started_at"`
 	DurationMS    int64     `json:"duration_ms"`
 	Target        Target    `json:"target"`
-	Ledger        string    `json:"ledger,omitempty"`
-	Checks        []Check   `json:"checks"`
+	// TLS is nil when the server was not reached, or without encryption.
+	TLS    *TLS    `json:"tls,omitempty"`
+	Ledger string  `json:"ledger,omitempty"`
+	Checks []Check `json:"checks"`
 	// Rows is nil when the rows were not looked at.
 	Rows *Counts `json:"rows,omitempty"`
 	// Cycle is nil for commands other than cycle.

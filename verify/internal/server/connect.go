@@ -4,6 +4,8 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -102,8 +104,13 @@ func judge(err error) (string, *Refusal) {
 			return "", &Refusal{Code: serverError.Code, Problem: answer}
 		}
 	}
-	if strings.Contains(err.Error(), "server refused TLS connection") || strings.Contains(err.Error(), "tls: failed to verify") {
-		return "", &Refusal{Problem: lastLine(err), Hint: "the server is up; see sslmode in --dsn, or PGSSLMODE"}
+	var unchecked *tls.CertificateVerificationError
+	switch {
+	case errors.As(err, &unchecked):
+		return "", &Refusal{Problem: "the server's certificate does not check: " + unchecked.Err.Error(), Hint: certificateHint(unchecked.Err)}
+	case strings.Contains(err.Error(), "server refused TLS connection"):
+		return "", &Refusal{Problem: "the server offers no encryption (TLS), and nothing was sent without",
+			Hint: "the server is up; after a change of tls run: pulumi up; with --dsn see sslmode there, or PGSSLMODE"}
 	}
 	var network *net.OpError
 	if errors.As(err, &network) && network.Addr != nil {
@@ -120,6 +127,23 @@ func judge(err error) (string, *Refusal) {
 	return lastLine(err), nil
 }
 
+// certificateHint is what to do about a certificate that does not check.
+func certificateHint(err error) string {
+	const nothingSent = "no password was sent; "
+	var invalid x509.CertificateInvalidError
+	var authority x509.UnknownAuthorityError
+	var name x509.HostnameError
+	switch {
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return nothingSent + "run: pulumi up, which renews it; one of your own (tlsSecret) is renewed where it came from"
+	case errors.As(err, &authority):
+		return nothingSent + "either something else answered in the server's place, or its authority changed since the last pulumi up: run it again"
+	case errors.As(err, &name):
+		return nothingSent + "either something else answered in the server's place, or its certificate was changed since the last pulumi up: run it again"
+	}
+	return nothingSent + "the server is up"
+}
+
 // lastLine is the innermost thing that an attempt to connect met.
 func lastLine(err error) string {
 	var connect *pgconn.ConnectError
@@ -131,8 +155,9 @@ func lastLine(err error) string {
 }
 
 // Config describes how to connect with explicit settings. Further settings, such as the TLS
-// mode, are taken from the PG* environment variables as every client does.
-func Config(addresses []string, database, user, password string) (*pgx.ConnConfig, error) {
+// mode where encryption is nil, are taken from the PG* environment variables as every client
+// does.
+func Config(addresses []string, database, user, password string, encryption *TLS) (*pgx.ConnConfig, error) {
 	var hosts, ports []string
 	for _, address := range addresses {
 		host, port, err := net.SplitHostPort(address)
@@ -141,10 +166,21 @@ func Config(addresses []string, database, user, password string) (*pgx.ConnConfi
 		}
 		hosts, ports = append(hosts, host), append(ports, port)
 	}
-	config, err := pgx.ParseConfig(fmt.Sprintf("host=%s port=%s dbname=%s user=%s password=%s",
-		quote(strings.Join(hosts, ",")), quote(strings.Join(ports, ",")), quote(database), quote(user), quote(password)))
+	settings := fmt.Sprintf("host=%s port=%s dbname=%s user=%s password=%s",
+		quote(strings.Join(hosts, ",")), quote(strings.Join(ports, ",")), quote(database), quote(user), quote(password))
+	if encryption != nil {
+		// What the environment says about TLS has no say here, and each address is tried once,
+		// not in several ways.
+		settings += " sslmode=disable sslrootcert='' sslnegotiation=postgres"
+	}
+	config, err := pgx.ParseConfig(settings)
 	if err != nil {
 		return nil, err
+	}
+	if encryption != nil {
+		if err := encryption.apply(config); err != nil {
+			return nil, err
+		}
 	}
 	return prepare(config), nil
 }

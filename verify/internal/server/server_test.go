@@ -204,7 +204,7 @@ func TestObserveNotesWhatARoleMayNotSee(t *testing.T) {
 func TestConfigKeepsEveryCharacterOfAPassword(t *testing.T) {
 	t.Parallel()
 	password := `it's a \ "long" one =`
-	config, err := server.Config([]string{"10.0.0.1:30432", "[fd00::1]:30432"}, "my db", "o'neil", password)
+	config, err := server.Config([]string{"10.0.0.1:30432", "[fd00::1]:30432"}, "my db", "o'neil", password, nil)
 	require.NoError(t, err)
 	require.Equal(t, password, config.Password)
 	require.Equal(t, "o'neil", config.User)
@@ -215,7 +215,7 @@ func TestConfigKeepsEveryCharacterOfAPassword(t *testing.T) {
 		hosts = append(hosts, fallback.Host)
 	}
 	require.Contains(t, hosts, "fd00::1")
-	_, err = server.Config([]string{"nowhere"}, "d", "u", "p")
+	_, err = server.Config([]string{"nowhere"}, "d", "u", "p", nil)
 	require.Error(t, err)
 }
 

@@ -24,12 +24,17 @@ type Outputs struct {
 	Database        string `json:"database"`
 	User            string `json:"user"`
 	Password        string `json:"password"`
-	Replicas        int    `json:"replicas"`
-	ServiceType     string `json:"serviceType"`
-	Port            int    `json:"port"`
-	NodePort        int    `json:"nodePort"`
-	Context         string `json:"context"`
-	Kubeconfig      string `json:"kubeconfig"`
+	// TLS and what belongs to it are missing from stacks of earlier versions.
+	TLS           bool   `json:"tls"`
+	RequireTLS    bool   `json:"requireTls"`
+	CACertificate string `json:"caCertificate"`
+	TLSServerName string `json:"tlsServerName"`
+	Replicas      int    `json:"replicas"`
+	ServiceType   string `json:"serviceType"`
+	Port          int    `json:"port"`
+	NodePort      int    `json:"nodePort"`
+	Context       string `json:"context"`
+	Kubeconfig    string `json:"kubeconfig"`
 }
 
 // Stack is a stack as it was last deployed.

@@ -14,7 +14,7 @@ import (
 
 const outputs = `{"namespace":"codewizard","statefulSet":"postgres","service":"postgres","headlessService":"postgres-headless",
 "claim":"postgredb-postgres-0","configMap":"postgres-config","secret":"postgres-credentials","database":"codewizard","user":"codewizard",
-"password":"not-a-real-one","replicas":1,"serviceType":"NodePort","port":5432,"nodePort":30432,"context":"","kubeconfig":""}`
+"password":"not-a-real-one","replicas":1,"serviceType":"NodePort","port":5432,"nodePort":30432,"tls":true,"requireTls":true,"caCertificate":"PEM","tlsServerName":"postgres.codewizard.svc","context":"","kubeconfig":""}`
 
 // fakeCLI puts a pulumi on PATH that answers as the script says. The tests that use it are not
 // parallel: PATH belongs to the process.
@@ -38,6 +38,7 @@ func TestReadReturnsWhatTheStackExports(t *testing.T) {
 		Namespace: "codewizard", StatefulSet: "postgres", Service: "postgres", HeadlessService: "postgres-headless",
 		Claim: "postgredb-postgres-0", Database: "codewizard", User: "codewizard", Password: "not-a-real-one",
 		Replicas: 1, ServiceType: "NodePort", Port: 5432, NodePort: 30432,
+		TLS: true, RequireTLS: true, CACertificate: "PEM", TLSServerName: "postgres.codewizard.svc",
 	}, selected.Outputs)
 
 	named, err := stack.Read(t.Context(), t.TempDir(), "prod")
