@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// reloadTimeout is for the kubelet to exchange the file of a ConfigMap, and for
+// reloadTimeout is for the kubelet to exchange a file of a ConfigMap or Secret, and for
 // the server to read it again.
 const reloadTimeout = 2 * time.Minute
 
