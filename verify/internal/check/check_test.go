@@ -302,3 +302,26 @@ func TestBrokenTableIsNotTouched(t *testing.T) {
 	require.Equal(t, report.ExitUnknown, r.ExitCode)
 	requireCheck(t, r, "earlier rows", report.Unknown, "not the one that verify makes")
 }
+
+func TestChangedCollationIsAWarningWithWhatToRun(t *testing.T) {
+	t.Parallel()
+	shared := pgtest.Start(t)
+	for _, name := range []string{"one", "two"} {
+		shared.Exec(t, shared.DSN("postgres"), "create database "+name+" template template0 locale_provider icu icu_locale 'en'")
+	}
+	w := newWitness(t, shared.DSN("one"))
+	w.proven()
+	shared.Exec(t, shared.DSN("postgres"), "update pg_database set datcollversion = '1.2' where datname in ('one', 'two')")
+	r := w.proven()
+	c := requireCheck(t, r, "collation", report.Warning, "one, two: made with version 1.2, the image brings version ")
+	require.Equal(t, report.Server, c.Section)
+	require.Equal(t, "run in one: REINDEX DATABASE one; ALTER DATABASE one REFRESH COLLATION VERSION; "+
+		"and in two: REINDEX DATABASE two; ALTER DATABASE two REFRESH COLLATION VERSION;", c.Hint)
+	require.Len(t, c.Statements, 4)
+	for _, statement := range c.Statements {
+		shared.Exec(t, shared.DSN(statement.Database), statement.SQL)
+	}
+	for _, c := range w.proven().Checks {
+		require.NotEqual(t, "collation", c.Name)
+	}
+}

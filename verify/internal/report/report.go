@@ -74,9 +74,17 @@ type Check struct {
 	// Detail is what was seen.
 	Detail string `json:"detail"`
 	// Hint is what to do about it.
-	Hint       string `json:"hint,omitempty"`
-	Rows       []Row  `json:"rows,omitempty"`
-	DurationMS int64  `json:"duration_ms"`
+	Hint string `json:"hint,omitempty"`
+	// Statements are the hint's, for a program that runs them.
+	Statements []Statement `json:"statements,omitempty"`
+	Rows       []Row       `json:"rows,omitempty"`
+	DurationMS int64       `json:"duration_ms"`
+}
+
+// Statement is what to run, and in which database.
+type Statement struct {
+	Database string `json:"database"`
+	SQL      string `json:"sql"`
 }
 
 // Counts are the numbers of rows.

@@ -26,10 +26,8 @@ type Evidence struct {
 	// Commits and StatisticsReset belong to the database that is connected to.
 	Commits         int64
 	StatisticsReset time.Time
-	// CollationRecorded and CollationActual are the versions of the database's collation: at
-	// its creation, and of the library in use. Empty where the server does not tell.
-	CollationRecorded string
-	CollationActual   string
+	// Collations are those whose version is not the recorded one any more.
+	Collations []Collation
 	// Unseen are the things that the role may not see, with the server's reason.
 	Unseen []string
 }
@@ -66,13 +64,8 @@ func Observe(ctx context.Context, conn *pgx.Conn) (*Evidence, error) {
 			return nil, err
 		}
 	}
-	if number >= 150000 {
-		err := e.look("collation version", conn.QueryRow(ctx, `
-			select coalesce(datcollversion, ''), coalesce(pg_database_collation_actual_version(oid), '')
-			from pg_database where datname = current_database()`), &e.CollationRecorded, &e.CollationActual)
-		if err != nil {
-			return nil, err
-		}
+	if e.Collations, err = collations(ctx, conn, number); err != nil {
+		return nil, err
 	}
 	return &e, nil
 }
