@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/urn"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -18,8 +19,8 @@ const (
 
 // checkExisting looks at what earlier updates left behind, and returns the
 // settings that do not fit it as InvalidSettings.
-func (p *Postgres) checkExisting(ctx *pulumi.Context) error {
-	from, err := lastNamespace(ctx)
+func (p *Postgres) checkExisting(ctx *pulumi.Context, name string) error {
+	from, err := lastNamespaces(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -32,7 +33,7 @@ func (p *Postgres) checkExisting(ctx *pulumi.Context) error {
 	if foreign := checkForeign(p.existing, p.args.Namespace); foreign != nil {
 		return InvalidSettings{*foreign}
 	}
-	if owned := checkOwner(p.existing, p.args.Namespace, fieldManager(ctx)); owned != nil {
+	if owned := checkOwner(p.existing, p.args.Namespace, p.fieldManager); owned != nil {
 		return InvalidSettings{*owned}
 	}
 	conflicts := p.args.conflicts(p.existing)
@@ -187,31 +188,59 @@ func (a PostgresArgs) checkInitialized(live existing, annotation, setting, value
 
 // checkMove refuses another namespace than the one in which the stack's
 // last update left its data.
-func checkMove(from, to string) *InvalidSetting {
-	if from == "" || from == to {
+func checkMove(from []string, to string) *InvalidSetting {
+	if len(from) == 0 || slices.Contains(from, to) {
 		return nil
 	}
-	return invalid("namespace", to, fmt.Sprintf("%s, because the data is there and cannot move to another namespace", from),
-		set("namespace", from)+newStack)
+	return invalid("namespace", to, fmt.Sprintf("%s, because the data is there and cannot move to another namespace", from[0]),
+		set("namespace", from[0])+newStack)
 }
 
-// lastNamespace is the namespace that the stack's last update exported, "" when
-// it exported none.
-func lastNamespace(ctx *pulumi.Context) (string, error) {
+// lastNamespaces are the namespaces in which the stack's last update left the
+// data of components of this name: one, or none. Only components with different
+// parents can have the same name.
+func lastNamespaces(ctx *pulumi.Context, name string) ([]string, error) {
 	if ctx.RunningWithMocks() {
-		return "", nil
+		return nil, nil
 	}
 	var last struct {
-		Outputs map[string]any `pulumi:"outputs"`
+		Resources map[string]any `pulumi:"outputs"`
 	}
-	name := strings.Join([]string{ctx.Organization(), ctx.Project(), ctx.Stack()}, "/")
-	// The plain Invoke refuses results that hold a secret.
-	if _, err := ctx.InvokePackageRaw("pulumi:pulumi:readStackOutputs", &struct {
-		Name string `pulumi:"name"`
-	}{name}, &last, ""); err != nil {
-		return "", ctx.Log.Warn(fmt.Sprintf(
-			"the outputs of the last update of %s could not be read, so a changed namespace goes unnoticed: %v", name, err), nil)
+	var err error
+	// A component in a program of another language may not be told the
+	// organization; then the name alone leads to the stack, in the user's default
+	// organization.
+	full := strings.Join([]string{ctx.Organization(), ctx.Project(), ctx.Stack()}, "/")
+	for _, stack := range []string{full, ctx.Stack()} {
+		// What the component itself registered, not what the program exports: that is
+		// the program's own choice. The plain Invoke refuses results that hold a secret.
+		if _, err = ctx.InvokePackageRaw("pulumi:pulumi:readStackResourceOutputs", &struct {
+			StackName string `pulumi:"stackName"`
+		}{stack}, &last, ""); err == nil {
+			break
+		}
 	}
-	namespace, _ := last.Outputs["namespace"].(string)
-	return namespace, nil
+	if err != nil {
+		return nil, ctx.Log.Warn(fmt.Sprintf(
+			"the state that the last update of %s left could not be read, so a changed namespace goes unnoticed: %v", full, err), nil)
+	}
+	return namespacesOf(last.Resources, name), nil
+}
+
+// namespacesOf are the namespaces of components of a name, from the states of
+// resources by URN.
+func namespacesOf(resources map[string]any, name string) []string {
+	var namespaces []string
+	for key, value := range resources {
+		component, err := urn.Parse(key)
+		if err != nil || component.Name() != name || string(component.Type()) != componentType {
+			continue
+		}
+		state, _ := value.(map[string]any)
+		registered, _ := state["outputs"].(map[string]any)
+		if namespace, _ := registered["namespace"].(string); namespace != "" {
+			namespaces = append(namespaces, namespace)
+		}
+	}
+	return slices.Sorted(slices.Values(namespaces))
 }

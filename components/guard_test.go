@@ -3,6 +3,7 @@ package components
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -114,6 +115,7 @@ func TestSettingsThatDoNotFitTheDataAreRefused(t *testing.T) {
 				return
 			}
 			require.EqualError(t, err, "1 setting is invalid, nothing was changed:\n  "+test.expect)
+			requireFixForPrograms(t, err)
 		})
 	}
 }
@@ -187,11 +189,43 @@ func TestDataOfAnotherStackIsNotTaken(t *testing.T) {
 
 func TestDataDoesNotMoveToAnotherNamespace(t *testing.T) {
 	t.Parallel()
-	require.Nil(t, checkMove("", "shop"), "a first update")
-	require.Nil(t, checkMove("shop", "shop"))
+	require.Nil(t, checkMove(nil, "shop"), "a first update")
+	require.Nil(t, checkMove([]string{"shop"}, "shop"))
 	require.Equal(t, `namespace: got "store", expected shop, because the data is there and cannot move to another namespace; `+
 		`set it with: pulumi config set namespace shop; for other data use another stack with a namespace of its own`,
-		checkMove("shop", "store").Error())
+		checkMove([]string{"shop"}, "store").Error())
+}
+
+func TestNamespacesOfTheLastUpdate(t *testing.T) {
+	t.Parallel()
+	state := func(namespace string) any {
+		return map[string]any{"type": componentType, "outputs": map[string]any{"namespace": namespace, "user": "codewizard"}}
+	}
+	const project = "urn:pulumi:dev::p::"
+	resources := map[string]any{
+		project + componentType + "::shop":                           state("shop-data"),
+		project + componentType + "::store":                          state("store-data"),
+		project + "my:index:App$" + componentType + "::shop":         state("app-data"),
+		project + componentType + "$kubernetes:core/v1:Secret::shop": state("not-a-component"),
+		project + componentType + "::unfinished":                     map[string]any{"type": componentType},
+		"nonsense":                                                   "nonsense",
+	}
+	require.Equal(t, []string{"app-data", "shop-data"}, namespacesOf(resources, "shop"))
+	require.Equal(t, []string{"store-data"}, namespacesOf(resources, "store"))
+	require.Empty(t, namespacesOf(resources, "unfinished"))
+	require.Empty(t, namespacesOf(nil, "shop"))
+	require.Nil(t, checkMove([]string{"app-data", "shop-data"}, "shop-data"))
+}
+
+func TestComponentsOfOneStackDoNotShareAFieldManager(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, "pulumi-p-dev", fieldManager("p", "dev", "postgres"))
+	require.Equal(t, "pulumi-p-dev-orders", fieldManager("p", "dev", "orders"))
+	long := strings.Repeat("x", 100)
+	first, second := fieldManager(long, long, "a"), fieldManager(long, long, "b")
+	require.Len(t, first, maxFieldManagerLength)
+	require.Len(t, second, maxFieldManagerLength)
+	require.NotEqual(t, first, second)
 }
 
 func lookUpIn(client kubernetes.Interface, namespace string) (existing, error) {

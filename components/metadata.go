@@ -1,6 +1,8 @@
 package components
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"maps"
 
@@ -55,14 +57,14 @@ func objectLabels() pulumi.StringMap {
 //
 // One field manager for the whole life of a stack lets a later update, even one
 // that starts from an empty state, take back what an earlier one made. It is the
-// stack's own, so that the claim says whose data it holds (see checkOwner).
+// component's own, so that the claim says whose data it holds (see checkOwner).
 //
 // Whoever changes an object by hand (kubectl scale), and the StatefulSet
 // controller when it has to make a claim, become managers of the fields that
 // they set. The next update takes them back.
 func (p *Postgres) objectMeta(ctx *pulumi.Context, name string, annotations pulumi.StringMap) metav1.ObjectMetaArgs {
 	all := pulumi.StringMap{
-		annotationFieldManager: pulumi.String(fieldManager(ctx)),
+		annotationFieldManager: pulumi.String(p.fieldManager),
 		annotationPatchForce:   pulumi.String("true"),
 	}
 	maps.Copy(all, annotations)
@@ -77,7 +79,20 @@ func (p *Postgres) objectMeta(ctx *pulumi.Context, name string, annotations pulu
 // maxFieldManagerLength is the API server's limit.
 const maxFieldManagerLength = 128
 
-func fieldManager(ctx *pulumi.Context) string {
-	name := fmt.Sprintf("pulumi-%s-%s", ctx.Project(), ctx.Stack())
-	return name[:min(len(name), maxFieldManagerLength)]
+// programName is the component's name in the program that this project is.
+const programName = "postgres"
+
+// fieldManager names a component of a stack, so that two of them, of one stack
+// or of two, do not take each other's objects for their own.
+func fieldManager(project, stack, name string) string {
+	manager := fmt.Sprintf("pulumi-%s-%s", project, stack)
+	if name != programName {
+		manager += "-" + name
+	}
+	if len(manager) <= maxFieldManagerLength {
+		return manager
+	}
+	sum := sha256.Sum256([]byte(manager))
+	suffix := hex.EncodeToString(sum[:8])
+	return manager[:maxFieldManagerLength-len(suffix)] + suffix
 }

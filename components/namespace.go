@@ -20,7 +20,7 @@ func (p *Postgres) newNamespace(ctx *pulumi.Context, name string, opts ...pulumi
 			Name:   pulumi.String(p.args.Namespace),
 			Labels: labels,
 			Annotations: pulumi.StringMap{
-				annotationFieldManager: pulumi.String(fieldManager(ctx)),
+				annotationFieldManager: pulumi.String(p.fieldManager),
 			},
 		},
 	}, append(opts, pulumi.RetainOnDelete(!p.args.DeleteData))...)

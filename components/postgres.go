@@ -189,41 +189,42 @@ type Postgres struct {
 
 	// Namespace, StatefulSet, Service, HeadlessService, Claim, ConfigMap and
 	// Secret are the names of the objects.
-	Namespace       pulumi.StringOutput
-	StatefulSet     pulumi.StringOutput
-	Service         pulumi.StringOutput
-	HeadlessService pulumi.StringOutput
-	Claim           pulumi.StringOutput
-	ConfigMap       pulumi.StringOutput
-	Secret          pulumi.StringOutput
+	Namespace       pulumi.StringOutput `pulumi:"namespace"`
+	StatefulSet     pulumi.StringOutput `pulumi:"statefulSet"`
+	Service         pulumi.StringOutput `pulumi:"service"`
+	HeadlessService pulumi.StringOutput `pulumi:"headlessService"`
+	Claim           pulumi.StringOutput `pulumi:"claim"`
+	ConfigMap       pulumi.StringOutput `pulumi:"configMap"`
+	Secret          pulumi.StringOutput `pulumi:"secret"`
 	// Database, User and Password are what a client connects with. Password is
 	// a secret, and the one in effect, be it set or generated.
-	Database pulumi.StringOutput
-	User     pulumi.StringOutput
-	Password pulumi.StringOutput
+	Database pulumi.StringOutput `pulumi:"database"`
+	User     pulumi.StringOutput `pulumi:"user"`
+	Password pulumi.StringOutput `pulumi:"password" provider:"secret"`
 	// TLS says whether the server offers TLS, and RequireTLS whether it refuses
 	// connections without.
-	TLS        pulumi.BoolOutput
-	RequireTLS pulumi.BoolOutput
+	TLS        pulumi.BoolOutput `pulumi:"tls"`
+	RequireTLS pulumi.BoolOutput `pulumi:"requireTls"`
 	// CACertificate is the authority's certificate (PEM) with which a client
 	// checks the server's, "" without TLS and when the client knows the authority
 	// anyway; TLSServerName is the name to check it for, whatever the address.
-	CACertificate pulumi.StringOutput
-	TLSServerName pulumi.StringOutput
+	CACertificate pulumi.StringOutput `pulumi:"caCertificate"`
+	TLSServerName pulumi.StringOutput `pulumi:"tlsServerName"`
 	// Replicas is the number of servers that were asked for.
-	Replicas pulumi.IntOutput
+	Replicas pulumi.IntOutput `pulumi:"replicas"`
 	// ServiceType and Port are those of the clients' Service.
-	ServiceType pulumi.StringOutput
-	Port        pulumi.IntOutput
+	ServiceType pulumi.StringOutput `pulumi:"serviceType"`
+	Port        pulumi.IntOutput    `pulumi:"port"`
 	// NodePort is the port on every node, 0 when the Service's type has none.
-	NodePort pulumi.IntOutput
+	NodePort pulumi.IntOutput `pulumi:"nodePort"`
 	// Context is the kubeconfig context in use, "" for the current one.
-	Context pulumi.StringOutput
+	Context pulumi.StringOutput `pulumi:"context"`
 	// Kubeconfig is what the stack sets as kubernetes:kubeconfig, "" when it
 	// sets nothing. It is a secret.
-	Kubeconfig pulumi.StringOutput
+	Kubeconfig pulumi.StringOutput `pulumi:"kubeconfig" provider:"secret"`
 
 	args            PostgresArgs
+	fieldManager    string
 	existing        existing
 	foreign         foreign
 	now             time.Time
@@ -247,11 +248,15 @@ func NewPostgres(ctx *pulumi.Context, name string, args *PostgresArgs, opts ...p
 	if args == nil {
 		args = &PostgresArgs{}
 	}
-	p := &Postgres{args: args.withDefaults(), now: time.Now()}
+	p := &Postgres{
+		args:         args.withDefaults(),
+		fieldManager: fieldManager(ctx.Project(), ctx.Stack(), name),
+		now:          time.Now(),
+	}
 	if err := p.args.validate(); err != nil {
 		return nil, err
 	}
-	if err := p.checkExisting(ctx); err != nil {
+	if err := p.checkExisting(ctx, name); err != nil {
 		return nil, err
 	}
 	if err := ctx.RegisterComponentResource(componentType, name, p, opts...); err != nil {

@@ -110,9 +110,7 @@ func ArgsFromConfig(project string, config map[string]string, isSecret func(key 
 			})
 		}
 	}
-	found = append(found, args.withDefaults().invalid()...)
-	slices.SortStableFunc(found, func(a, b InvalidSetting) int { return strings.Compare(a.Setting, b.Setting) })
-	return &args, found.orNil()
+	return &args, found.andOf(args).orNil()
 }
 
 func readReplicas(a *PostgresArgs, value string) *InvalidSetting {

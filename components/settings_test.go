@@ -261,6 +261,7 @@ func TestInvalidSettings(t *testing.T) {
 		_, err := read(map[string]string{test.setting: test.value})
 		require.EqualError(t, err, "1 setting is invalid, nothing was changed:\n  "+test.setting+": "+test.want,
 			"%s: %q", test.setting, test.value)
+		requireFixForPrograms(t, err)
 	}
 }
 
@@ -284,6 +285,7 @@ func TestInvalidParametersAreNamedByTheirPath(t *testing.T) {
 	} {
 		_, err := read(map[string]string{"parameters": test.value})
 		require.EqualError(t, err, "1 setting is invalid, nothing was changed:\n  "+test.want)
+		requireFixForPrograms(t, err)
 	}
 }
 
@@ -297,6 +299,7 @@ func TestInvalidResourcesAreNamedByTheirPath(t *testing.T) {
 	} {
 		_, err := read(map[string]string{"resources": test.value})
 		require.EqualError(t, err, "1 setting is invalid, nothing was changed:\n  "+test.want)
+		requireFixForPrograms(t, err)
 	}
 }
 

@@ -189,6 +189,7 @@ func TestInvalidTLSSettings(t *testing.T) {
 	} {
 		_, err := read(test.config)
 		require.EqualError(t, err, "1 setting is invalid, nothing was changed:\n  "+test.want)
+		requireFixForPrograms(t, err)
 	}
 	for _, config := range []map[string]string{
 		{"tls": "true", "requireTls": "true"}, {"tls": "true", "tlsSecret": "mine", "requireTls": "true"},

@@ -152,6 +152,7 @@ func TestVolumeOfAClaimThatExistsCannotChange(t *testing.T) {
 				return
 			}
 			require.EqualError(t, err, "1 setting is invalid, nothing was changed:\n  "+test.expect)
+			requireFixForPrograms(t, err)
 		})
 	}
 }
