@@ -1,9 +1,12 @@
-// Command pulumi-language-go starts the pinned Go language host with the
-// project's runtime options.
+// Command pulumi-language-go is the pinned Go language host, the last one that
+// can be had as a Go module, with what today's Pulumi CLI expects of it besides.
 //
-// Today's Pulumi CLI sends `runtime.options` of Pulumi.yaml with each request;
-// the pinned host, the last one that can be had as a Go module, takes them only
-// as flags. Without `buildTarget` every preview links the program anew.
+//   - The CLI sends `runtime.options` of Pulumi.yaml with each request, the host
+//     takes them only as flags. Without `buildTarget` every preview links the
+//     program anew.
+//   - The CLI names the folder of a plugin that is to be built from source in a
+//     way that the host does not know. This command runs those plugins itself,
+//     and hands every other call on.
 //
 // The CLI looks for its language hosts beside its own executable, so this
 // command lies there under the host's name, and the host itself in ../lib.
@@ -14,7 +17,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"syscall"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -26,7 +28,7 @@ func main() {
 	}
 }
 
-// run becomes the host; it returns only when that fails.
+// run is the host, with what it lacks; it returns when that ends.
 func run(args []string) error {
 	exe, err := os.Executable()
 	if err != nil {
@@ -42,17 +44,16 @@ func run(args []string) error {
 		return err
 	}
 	host := filepath.Join(filepath.Dir(exe), "..", "lib", "pulumi-language-go")
-	argv := append(append([]string{host}, flags...), args...)
-	environment := os.Environ()
-	if os.Getenv("GOGC") == "" {
-		// The host runs go build before every preview and every update, which
-		// takes a third less when it collects garbage less often.
-		environment = append(environment, "GOGC=400")
+	return serve(host, append(flags, args...), withGOGC(os.Environ()))
+}
+
+// withGOGC is an environment for go build, which runs before every preview and
+// every update: it takes a third less when it collects garbage less often.
+func withGOGC(environment []string) []string {
+	if os.Getenv("GOGC") != "" {
+		return environment
 	}
-	if err := syscall.Exec(host, argv, environment); err != nil {
-		return fmt.Errorf("starting %s: %w; build it with `make setup`", host, err)
-	}
-	return nil
+	return append(environment, "GOGC=400")
 }
 
 // hostFlags returns the flags that stand for the runtime options of the Pulumi

@@ -108,6 +108,10 @@ func Pulumi(l layout.Layout, v Versions) []Program {
 			Product: filepath.Join(l.Lib(), "pulumi-language-go"),
 		},
 		{
+			Name: "pulumi-language-yaml", Package: "github.com/pulumi/pulumi-yaml/cmd/pulumi-language-yaml", Module: module(l),
+			Product: l.Binary("pulumi-language-yaml"),
+		},
+		{
 			Name: "pulumi-resource-kubernetes", Package: "./cmd/pulumi-resource-kubernetes", Module: module(l),
 			Sources: []string{provider},
 			Product: filepath.Join(l.PulumiHome(), "plugins", "resource-kubernetes-v"+v.Provider, "pulumi-resource-kubernetes"),

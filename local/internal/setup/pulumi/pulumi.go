@@ -70,10 +70,10 @@ func resolve(path string) string {
 	return path
 }
 
-// RemoveOwn removes the CLI and its language host that were built here before:
+// RemoveOwn removes the CLI and its language hosts that were built here before:
 // .local/bin comes first on PATH, they would hide those that are to be used.
 func RemoveOwn(l layout.Layout) error {
-	for _, name := range []string{"pulumi", "pulumi-language-go"} {
+	for _, name := range []string{"pulumi", "pulumi-language-go", "pulumi-language-yaml"} {
 		if err := os.Remove(l.Binary(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
