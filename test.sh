@@ -11,6 +11,7 @@ section "Fast tests"
 # Without a PostgreSQL server the tests that need one fail instead of being
 # left out: it was installed.
 STATEFUL_POSTGRES_REQUIRE_POSTGRES=1 go test ./...
+(cd provider && go test ./...)
 
 section "Tests of the local cluster's own code"
 (cd local && CGO_ENABLED=0 go test ./...)
