@@ -9,6 +9,9 @@ CONTEXT ?=
 # Nodes of the local cluster; empty: as last time, or one.
 NODES ?=
 
+# The stack whose manifests are written.
+STACK ?= dev
+
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .PHONY: help
@@ -36,6 +39,10 @@ cluster: setup ## Start the local Kubernetes (NODES=3 for three nodes)
 .PHONY: cluster-down
 cluster-down: ## Stop the local Kubernetes; its data stays
 	@if [ -x .local/bin/localkube ]; then .local/bin/localkube down; else echo "No local cluster here."; fi
+
+.PHONY: manifests
+manifests: ## Write what a stack deploys as plain manifests (STACK=mine; no cluster needed)
+	@./manifests.sh '$(STACK)'
 
 .PHONY: test
 test: setup ## Run every test, on the local Kubernetes

@@ -10,21 +10,34 @@ import (
 	"testing"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
-	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"github.com/stretchr/testify/require"
 	"sigs.k8s.io/yaml"
 )
 
 var update = flag.Bool("update", false, "write testdata/manifests.yaml anew")
 
+// reviewed are the settings of which the manifests are made. The end-to-end test
+// renders them with the same ones.
+func reviewed(t *testing.T) *PostgresArgs {
+	t.Helper()
+	text, err := os.ReadFile("testdata/settings.yaml")
+	require.NoError(t, err)
+	var settings map[string]string
+	require.NoError(t, yaml.Unmarshal(text, &settings))
+	config := map[string]string{}
+	for name, value := range settings {
+		config["project:"+name] = value
+	}
+	args, err := ArgsFromConfig("project", config, func(string) bool { return false })
+	require.NoError(t, err)
+	return args
+}
+
 // TestManifests shows in review what a change of the program deploys. After one
 // that is meant: go test ./components -run TestManifests -update
 func TestManifests(t *testing.T) {
 	t.Parallel()
-	s := setup(t, &PostgresArgs{
-		Image: "localhost/postgres:15", Password: pulumi.String("masked"), Parameters: Scalars{"shared_buffers": "256MB"},
-		TLS: true, RequireTLS: true,
-	}, nil)
+	s := setup(t, reviewed(t), nil)
 	var text bytes.Buffer
 	for _, key := range slices.Sorted(maps.Keys(s.resources)) {
 		if !strings.HasPrefix(key, "kubernetes:") {
@@ -38,9 +51,13 @@ func TestManifests(t *testing.T) {
 			}
 		}
 		if key == setKey {
-			// Every run without a cluster makes an authority of its own.
+			// Every run without a cluster makes an authority and a password of its own.
 			template := object["spec"].(map[string]any)["template"].(map[string]any)
-			template["metadata"].(map[string]any)["annotations"].(map[string]any)["checksum/authority"] = "masked"
+			annotations := template["metadata"].(map[string]any)["annotations"].(map[string]any)
+			for _, digest := range []string{"checksum/authority", "checksum/credentials"} {
+				require.Contains(t, annotations, digest)
+				annotations[digest] = "masked"
+			}
 		}
 		manifest, err := yaml.Marshal(object)
 		require.NoError(t, err)

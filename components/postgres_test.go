@@ -613,6 +613,18 @@ func TestProviderHasTheStacksKubernetesSettings(t *testing.T) {
 	require.Equal(t, 7.0, s.input(t, providerKey, "kubeClientSettings", "timeout"))
 }
 
+func TestProviderThatWritesFilesIsToldOfNoCluster(t *testing.T) {
+	t.Parallel()
+	s := setup(t, nil, map[string]string{
+		"kubernetes:renderYamlToDirectory": "manifests", "kubernetes:context": "elsewhere",
+		"kubernetes:cluster": "there", "kubernetes:kubeconfig": "apiVersion: v1",
+	})
+	require.Equal(t, "manifests", s.input(t, providerKey, "renderYamlToDirectory"))
+	require.Equal(t, "", s.input(t, providerKey, "kubeconfig"))
+	require.Nil(t, s.input(t, providerKey, "context"))
+	require.Nil(t, s.input(t, providerKey, "cluster"))
+}
+
 func TestProviderKeepsPathsOfTheMachineOutOfTheState(t *testing.T) {
 	t.Setenv("KUBECONFIG", "/home/someone/.kube/config:/home/someone/other")
 	s := setup(t, nil, nil)

@@ -39,6 +39,10 @@ func newProvider(ctx *pulumi.Context, name string, opts ...pulumi.ResourceOption
 		EnableConfigMapMutable: pulumi.Bool(true),
 		EnableServerSideApply:  pulumi.Bool(true),
 	}
+	if args.RenderYamlToDirectory != nil {
+		// What writes files refuses to be told of a cluster.
+		args.Kubeconfig, args.Context, args.Cluster = pulumi.String(""), nil, nil
+	}
 	for key, field := range map[string]*pulumi.BoolPtrInput{
 		"alwaysRender":                &args.AlwaysRender,
 		"deleteUnreachable":           &args.DeleteUnreachable,

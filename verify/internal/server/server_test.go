@@ -62,7 +62,11 @@ func welcome(conn net.Conn) {
 	_ = backend.Flush()
 }
 
-func hangUp(conn net.Conn) { conn.Close() }
+func hangUp(conn net.Conn) {
+	// A connection that is closed before it was read is reset.
+	_, _ = conn.Read(make([]byte, 512))
+	conn.Close()
+}
 
 func wait(t *testing.T, address string, deadline time.Duration) (met []string, err error) {
 	t.Helper()
