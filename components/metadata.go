@@ -37,11 +37,14 @@ const (
 	annotationFieldManager = "pulumi.com/patchFieldManager"
 )
 
+// serverLabel is the value of app.kubernetes.io/name.
+const serverLabel = "postgres"
+
 // selectorLabels name the pods of one server. They are immutable in a
 // StatefulSet, so they hold nothing that could ever change.
 func selectorLabels() pulumi.StringMap {
 	return pulumi.StringMap{
-		"app.kubernetes.io/name":     pulumi.String("postgres"),
+		"app.kubernetes.io/name":     pulumi.String(serverLabel),
 		"app.kubernetes.io/instance": pulumi.String(statefulSetName),
 	}
 }

@@ -298,13 +298,17 @@ func (p *Postgres) declare(ctx *pulumi.Context, name string) error {
 			return err
 		}
 	}
+	// Not the clients' Service: a load balancer's address may take minutes.
 	needed := []pulumi.Resource{
-		p.namespace, p.serviceAccount, p.configMap, p.secret, p.service, p.headlessService, p.claim,
+		p.namespace, p.serviceAccount, p.configMap, p.secret, p.headlessService, p.claim,
 	}
 	if p.tlsSecret != nil {
 		needed = append(needed, p.tlsSecret)
 	}
 	if err := p.newStatefulSet(ctx, name, child, pulumi.DependsOn(needed)); err != nil {
+		return err
+	}
+	if err := p.tellWaiting(ctx); err != nil {
 		return err
 	}
 	return p.newMarker(ctx, name, child, pulumi.DependsOn([]pulumi.Resource{p.statefulSet}))

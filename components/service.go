@@ -2,6 +2,7 @@ package components
 
 import (
 	"fmt"
+	"time"
 
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -11,6 +12,10 @@ const (
 	// serverPort is the port of the server, and of both Services.
 	serverPort = 5432
 	portName   = "postgres"
+
+	// addressTimeout is how long an update waits for a load balancer's address.
+	// The server starts meanwhile.
+	addressTimeout = 5 * time.Minute
 )
 
 // newServices declares the two Services.
@@ -46,6 +51,7 @@ func (p *Postgres) newServices(ctx *pulumi.Context, name string, opts ...pulumi.
 	if p.args.ServiceType == ServiceTypeLoadBalancer {
 		await = pulumi.StringMap{annotationWaitFor: pulumi.String("jsonpath={.status.loadBalancer.ingress[0]}")}
 	}
+	timeout := fmt.Sprintf("%ds", seconds(addressTimeout))
 	service, err := corev1.NewService(ctx, name, &corev1.ServiceArgs{
 		Metadata: p.objectMeta(ctx, serviceName, await),
 		Spec: corev1.ServiceSpecArgs{
@@ -53,7 +59,9 @@ func (p *Postgres) newServices(ctx *pulumi.Context, name string, opts ...pulumi.
 			Selector: selectorLabels(),
 			Ports:    corev1.ServicePortArray{port},
 		},
-	}, opts...)
+	}, append(opts, pulumi.Timeouts(&pulumi.CustomTimeouts{
+		Create: timeout, Update: timeout,
+	}))...)
 	if err != nil {
 		return fmt.Errorf("service %s: %w", serviceName, err)
 	}
