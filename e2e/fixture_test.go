@@ -214,11 +214,17 @@ func (f *fixture) createNamespace() {
 // create makes an object, in the stack's namespace if it is in one.
 func (f *fixture) create(object map[string]any) {
 	f.t.Helper()
+	f.give(object, "create")
+}
+
+// give runs kubectl with an object as its file.
+func (f *fixture) give(object map[string]any, arguments ...string) {
+	f.t.Helper()
 	manifest, err := json.Marshal(object)
 	require.NoError(f.t, err)
-	create := f.Command(f.ctx, "kubectl", "--namespace", f.Namespace, "create", "--filename=-")
-	create.Stdin = bytes.NewReader(manifest)
-	output, err := create.CombinedOutput()
+	command := f.Command(f.ctx, append([]string{"kubectl", "--namespace", f.Namespace, "--filename=-"}, arguments...)...)
+	command.Stdin = bytes.NewReader(manifest)
+	output, err := command.CombinedOutput()
 	require.NoError(f.t, err, "%s", output)
 }
 

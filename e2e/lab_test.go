@@ -82,30 +82,6 @@ func TestDNSNameOfThePodResolvesInsideTheCluster(t *testing.T) {
 	})
 }
 
-func TestScaleToZeroShutsTheServerDownCleanly(t *testing.T) {
-	t.Parallel()
-	f := setup(t, "shutdown")
-	f.up(1)
-	f.verify(proven)
-
-	followed := make(chan string)
-	command := f.Command(f.ctx, "kubectl", "--namespace", f.Namespace, "logs", "--follow", pod)
-	var log strings.Builder
-	command.Stdout = &log
-	require.NoError(t, command.Start())
-	go func() {
-		_ = command.Wait()
-		followed <- log.String()
-	}()
-	f.up(0)
-	require.Contains(t, <-followed, "database system is shut down")
-
-	f.up(1)
-	started := f.kubectl("logs", pod)
-	require.Contains(t, started, "database system was shut down at")
-	require.NotContains(t, started, "not properly shut down")
-}
-
 func TestClusterIPServiceIsReachedThroughTheAPI(t *testing.T) {
 	t.Parallel()
 	f := setup(t, "clusterip")

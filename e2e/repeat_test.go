@@ -66,18 +66,3 @@ func TestDestroyWithDeleteDataLeavesNothing(t *testing.T) {
 	result := f.Kubectl(f.ctx, "get", "namespace", f.Namespace)
 	require.Contains(t, result.Output, "NotFound", "%s", result)
 }
-
-func TestUpTakesBackReplicasThatWereScaledByHand(t *testing.T) {
-	t.Parallel()
-	f := setup(t, "byhand")
-	f.up(1)
-	f.kubectl("scale", "statefulset/postgres", "--replicas=0")
-	f.kubectl("wait", "--for=delete", "pod/"+pod, "--timeout=2m")
-	f.ok(f.Up(f.ctx, "--refresh"))
-	f.verify(proven)
-	f.kubectl("scale", "statefulset/postgres", "--replicas=0")
-	f.up(0)
-	f.verify(proven)
-	f.up(1)
-	f.verify(proven)
-}
