@@ -110,8 +110,9 @@ func TestExchangedClaimIsFound(t *testing.T) {
 	f.verify(violated)
 }
 
-// onVolume runs a shell command with the volume of a stopped server at /volume.
-func (f *fixture) onVolume(command string) {
+// onVolume runs a shell command with the volume of a stopped server at /volume,
+// and returns what it printed.
+func (f *fixture) onVolume(command string) string {
 	f.t.Helper()
 	var set struct {
 		Spec struct {
@@ -147,7 +148,9 @@ func (f *fixture) onVolume(command string) {
 		},
 	})
 	f.kubectl("wait", "pod/intruder", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=1m")
+	printed := f.kubectl("logs", "intruder")
 	f.kubectl("delete", "pod", "intruder", "--wait")
+	return printed
 }
 
 func TestVerifyCannotTellWhenItCannotConnect(t *testing.T) {
