@@ -165,6 +165,12 @@ func (p *Postgres) newTLSSecret(ctx *pulumi.Context, name string, opts ...pulumi
 		data[key] = pulumi.String(base64.StdEncoding.EncodeToString(value))
 	}
 	opts = append(opts, pulumi.RetainOnDelete(!p.args.DeleteData))
+	if p.existing.rendering {
+		if err := ctx.Log.Warn("the certificate in these manifests is made once and not renewed; "+
+			"it ends after a year. tlsSecret leaves it to whoever makes that Secret", nil); err != nil {
+			return err
+		}
+	}
 	if p.existing.unseen {
 		// What this run made is for a first update; nothing says that the
 		// certificate of an earlier one has to go.

@@ -179,14 +179,58 @@ func TestCertificateOfOnesOwn(t *testing.T) {
 	f.verify(proven)
 }
 
+func TestNothingOnTheVolumeChangesWhoMayLogIn(t *testing.T) {
+	t.Parallel()
+	f := setup(t, "access")
+	f.ok(f.Set(f.ctx, "tls", "true"))
+	f.ok(f.Set(f.ctx, "requireTls", "true"))
+	f.up(1)
+	encrypted := trusting(t, f.outputs()["caCertificate"].(string), f.outputs()["tlsServerName"].(string))
+	before := f.objects()["Pod/"+pod]
+
+	for _, statement := range []string{
+		"alter system set ssl = off", "alter system set hba_file = '/var/lib/postgredb/pgdata/pg_hba.conf'",
+		"alter system set listen_addresses = 'localhost'", "alter system set password_encryption = 'md5'",
+		"set password_encryption = 'md5'; create role old login password 'old'",
+	} {
+		f.sql(statement)
+	}
+	f.kubectl("exec", pod, "--", "sh", "-c", `echo "host all all all trust" >"$PGDATA/pg_hba.conf"; echo "ssl = off" >>"$PGDATA/postgresql.conf"`)
+	f.kubectl("delete", "pod", pod)
+	f.eventually("another pod to be ready", time.Minute, func() (string, bool) {
+		result := f.Kubectl(f.ctx, "get", "pod", pod, `--output=jsonpath={.metadata.uid} {.status.conditions[?(@.type=="Ready")].status}`)
+		return result.String(), result.OK() && strings.HasSuffix(result.Stdout, " True") && !strings.HasPrefix(result.Stdout, before.UID)
+	})
+
+	require.NoError(t, f.connect(encrypted))
+	for _, test := range []struct {
+		name   string
+		tls    *tls.Config
+		change func(*pgx.ConnConfig)
+		code   string
+	}{
+		{"plain text", nil, func(*pgx.ConnConfig) {}, "28000"},
+		{"no password", encrypted, func(c *pgx.ConnConfig) { c.Password = "wrong" }, "28P01"},
+		{"a password that is stored as MD5", encrypted, func(c *pgx.ConnConfig) { c.User, c.Password = "old", "old" }, "28P01"},
+		{"replication", encrypted, func(c *pgx.ConnConfig) { c.RuntimeParams["replication"] = "true" }, "28000"},
+	} {
+		var refused *pgconn.PgError
+		require.ErrorAs(t, f.connectAs(test.tls, test.change, func(*pgx.Conn) {}), &refused, test.name)
+		require.Equal(t, test.code, refused.Code, "%s: %s", test.name, refused.Message)
+	}
+	require.Equal(t, "SCRAM-SHA-256", f.sql("select left(rolpassword, 13) from pg_authid where rolname = current_user"))
+	f.verify(proven)
+}
+
 // connect connects to the stack's server over its node port, in plain text
 // without a TLS config, and runs a query.
 func (f *fixture) connect(config *tls.Config) error {
 	f.t.Helper()
-	return f.connectAnd(config, func(*pgx.Conn) {})
+	return f.connectAs(config, func(*pgx.ConnConfig) {}, func(*pgx.Conn) {})
 }
 
-func (f *fixture) connectAnd(config *tls.Config, look func(*pgx.Conn)) error {
+// connectAs changes how it connects, and looks at the connection.
+func (f *fixture) connectAs(config *tls.Config, change func(*pgx.ConnConfig), look func(*pgx.Conn)) error {
 	f.t.Helper()
 	outputs := f.outputs()
 	node := f.kubectl("get", "node", `--output=jsonpath={.items[0].status.addresses[?(@.type=="InternalIP")].address}`)
@@ -194,6 +238,7 @@ func (f *fixture) connectAnd(config *tls.Config, look func(*pgx.Conn)) error {
 		node, text(outputs["nodePort"]), outputs["user"], outputs["database"]))
 	require.NoError(f.t, err)
 	settings.Password, settings.TLSConfig = outputs["password"].(string), config
+	change(settings)
 	var result error
 	f.eventually("the node port to lead to the server", time.Minute, func() (string, bool) {
 		ctx, cancel := context.WithTimeout(f.ctx, 10*time.Second)
@@ -217,7 +262,7 @@ func (f *fixture) connectAnd(config *tls.Config, look func(*pgx.Conn)) error {
 func (f *fixture) shown() *x509.Certificate {
 	f.t.Helper()
 	var shown *x509.Certificate
-	require.NoError(f.t, f.connectAnd(&tls.Config{InsecureSkipVerify: true}, func(conn *pgx.Conn) {
+	require.NoError(f.t, f.connectAs(&tls.Config{InsecureSkipVerify: true}, func(*pgx.ConnConfig) {}, func(conn *pgx.Conn) {
 		shown = conn.PgConn().Conn().(*tls.Conn).ConnectionState().PeerCertificates[0]
 	}))
 	return shown
