@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"maps"
 	"math/big"
 	"net"
 	"testing"
@@ -96,7 +97,8 @@ func TestCertificateIsRenewedByTheSameAuthority(t *testing.T) {
 		{name: "one name less", names: ownNames[1:]},
 		{name: "not valid yet", age: -2 * time.Hour, damage: func(content map[string][]byte) {
 			early := made(t, nil, ownNames, birth.Add(-24*time.Hour))
-			content["ca.crt"], content["ca.key"] = early["ca.crt"], early["ca.key"]
+			delete(early, "tls.crt")
+			maps.Copy(content, made(t, early, ownNames, birth))
 		}},
 		{name: "gone", damage: func(content map[string][]byte) { delete(content, "tls.crt") }},
 		{name: "key of another", damage: func(content map[string][]byte) { content["tls.key"] = other["tls.key"] }},
@@ -107,10 +109,7 @@ func TestCertificateIsRenewedByTheSameAuthority(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			kept := map[string][]byte{}
-			for key, value := range first {
-				kept[key] = value
-			}
+			kept := maps.Clone(first)
 			if test.damage != nil {
 				test.damage(kept)
 			}
