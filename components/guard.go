@@ -30,6 +30,11 @@ func (p *Postgres) checkExisting(ctx *pulumi.Context, name string) error {
 	if p.existing, err = lookUpStack(ctx, p.args); err != nil {
 		return err
 	}
+	if warning := p.args.unseenVolume(p.existing); warning != "" {
+		if err := ctx.Log.Warn(warning, nil); err != nil {
+			return err
+		}
+	}
 	if foreign := checkForeign(p.existing, p.args.Namespace); foreign != nil {
 		return InvalidSettings{*foreign}
 	}

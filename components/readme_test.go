@@ -37,3 +37,12 @@ func TestReadmeNamesSettingsThatExist(t *testing.T) {
 		}
 	}
 }
+
+func TestRefusalsPointAtASectionOfTheReadme(t *testing.T) {
+	t.Parallel()
+	readme, err := os.ReadFile("../README.md")
+	require.NoError(t, err)
+	section := strings.Split(takeoverSection, `"`)
+	require.Len(t, section, 3)
+	require.Contains(t, string(readme), "\n## "+section[1]+"\n")
+}

@@ -53,6 +53,16 @@ func (a PostgresArgs) checkVolume(live existing) InvalidSettings {
 	return conflicts
 }
 
+// unseenVolume warns of a volume that could not be looked at before a claim is
+// made for it, "" when there is nothing to say.
+func (a PostgresArgs) unseenVolume(live existing) string {
+	if a.VolumeName == "" || live.unseen || live.volumeSeen || live.claim != nil {
+		return ""
+	}
+	return fmt.Sprintf("volume %s may not be read with these credentials, so that nothing can be said about it beforehand; "+
+		"a claim that it does not fit stays Pending, and kubectl describe -n %s pvc %s says why", a.VolumeName, a.Namespace, claimName(0))
+}
+
 // checkClaimed refuses a volume for a claim that has, or waits for, another.
 func (a PostgresArgs) checkClaimed(claim *corev1.PersistentVolumeClaim) *InvalidSetting {
 	switch claim.Spec.VolumeName {

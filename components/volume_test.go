@@ -116,6 +116,20 @@ func TestVolumeThatTheClaimCannotHaveIsRefused(t *testing.T) {
 	require.NoError(t, missing.conflicts(existing{}).orNil(), "one that may not be read is left to the API server")
 }
 
+func TestVolumeThatCouldNotBeLookedAtIsWarnedOf(t *testing.T) {
+	t.Parallel()
+	args := PostgresArgs{VolumeName: "pv-1"}.withDefaults()
+	require.Equal(t, "volume pv-1 may not be read with these credentials, so that nothing can be said about it beforehand; "+
+		"a claim that it does not fit stays Pending, and kubectl describe -n codewizard pvc postgredb-postgres-0 says why",
+		args.unseenVolume(existing{}))
+	for name, live := range map[string]existing{
+		"seen": {volume: freeVolume(), volumeSeen: true}, "not there": {volumeSeen: true}, "no cluster": {unseen: true}, "claimed": {claim: boundClaim()},
+	} {
+		require.Empty(t, args.unseenVolume(live), name)
+	}
+	require.Empty(t, PostgresArgs{}.withDefaults().unseenVolume(existing{}))
+}
+
 func TestVolumeOfAClaimThatExistsCannotChange(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

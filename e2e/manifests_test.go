@@ -35,6 +35,15 @@ func TestManifestsAreWhatIsReviewed(t *testing.T) {
 	printed := f.ok(f.Run(f.ctx, render...))
 	require.Contains(t, printed, "kubectl apply --server-side -R -f .local/manifests/"+f.Name)
 
+	for _, refused := range []struct{ stack, says string }{
+		{"org/dev", "STACK: got 'org/dev', expected the name of a stack"},
+		{"nowhere", "expected one with a file of settings, Pulumi.nowhere.yaml"},
+	} {
+		result := f.Run(f.ctx, "make", "manifests", "STACK="+refused.stack)
+		require.False(t, result.OK(), "%s", result)
+		require.Contains(t, result.Output, refused.says)
+	}
+
 	reviewed, err := os.ReadFile(filepath.Join(testdata, "manifests.yaml"))
 	require.NoError(t, err)
 	want := manifests(t, string(reviewed))

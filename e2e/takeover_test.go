@@ -88,17 +88,14 @@ func TestLabIsTakenOverWithItsRows(t *testing.T) {
 
 	before := f.objects()
 	for _, step := range []int{0, 1} {
-		refused := f.Up(f.ctx)
-		require.False(t, refused.OK(), "%s", refused)
-		require.Contains(t, refused.Output, "StatefulSet postgres (app=postgres), Service postgres (app=postgres), ConfigMap postgres-config (with a password)")
-		require.Contains(t, refused.Output, "Taking over the lab's own YAML")
+		f.requireRefused("StatefulSet postgres (app=postgres), Service postgres (app=postgres), ConfigMap postgres-config (with a password)",
+			"Taking over the lab's own YAML")
 		require.Equal(t, before, f.objects(), "the lab runs on")
 		f.ok(f.typed(steps[step]))
 	}
 	stopped := f.ok(f.typed(steps[2]))
 	require.Contains(t, stopped, "database system is shut down")
-	refused := f.Up(f.ctx)
-	require.False(t, refused.OK(), "%s", refused)
+	f.requireRefused("StatefulSet postgres (app=postgres)")
 	f.ok(f.typed(steps[3]))
 
 	// Whoever mistook the role learns it, and can correct it.
@@ -140,6 +137,28 @@ func TestLabIsTakenOverWithItsRows(t *testing.T) {
 	require.Equal(t, claim, f.kubectl("get", "pvc", "postgredb-postgres-0", "--output=jsonpath={.metadata.uid}"))
 	f.requireTakenOver(rows, content, identity, volume)
 	f.verify(proven)
+
+	// The same way leads back from a claim that was lost.
+	f.up(0)
+	f.kubectl("delete", "pvc", "postgredb-postgres-0", "--wait")
+	f.ok(f.Set(f.ctx, "replicas", "1"))
+	f.requireRefused("initializeEmptyVolume", "pulumi config set volumeName")
+	f.ok(f.Set(f.ctx, "volumeName", volume))
+	f.requireRefused("volumeName", "belongs to an earlier claim postgredb-postgres-0", "kubectl patch pv "+volume)
+	_, reserve, _ := strings.Cut(steps[3], "\n")
+	f.ok(f.typed(reserve))
+	f.up(1)
+	f.requireTakenOver(rows, content, identity, volume)
+}
+
+// requireRefused requires that `pulumi up` is refused, and what it says.
+func (f *fixture) requireRefused(says ...string) {
+	f.t.Helper()
+	refused := f.Up(f.ctx)
+	require.False(f.t, refused.OK(), "%s", refused)
+	for _, text := range says {
+		require.Contains(f.t, refused.Output, text)
+	}
 }
 
 func (f *fixture) requireTakenOver(rows, content, identity, volume string) {
