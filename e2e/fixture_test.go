@@ -222,10 +222,12 @@ func (f *fixture) give(object map[string]any, arguments ...string) {
 	f.t.Helper()
 	manifest, err := json.Marshal(object)
 	require.NoError(f.t, err)
-	command := f.Command(f.ctx, append([]string{"kubectl", "--namespace", f.Namespace, "--filename=-"}, arguments...)...)
-	command.Stdin = bytes.NewReader(manifest)
-	output, err := command.CombinedOutput()
-	require.NoError(f.t, err, "%s", output)
+	f.ok(f.pipe(manifest, arguments...))
+}
+
+// pipe runs kubectl with a manifest on its standard input.
+func (f *fixture) pipe(manifest []byte, arguments ...string) stack.Result {
+	return f.KubectlWithInput(f.ctx, bytes.NewReader(manifest), append([]string{"--filename=-"}, arguments...)...)
 }
 
 // ownedByNamespace is the metadata of an object that is in no namespace and

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"stateful-postgres/internal/stack"
 )
 
 func TestRowsSurviveScalingToZeroAndBack(t *testing.T) {
@@ -101,20 +103,32 @@ func TestNewPasswordReplacesTheOldOne(t *testing.T) {
 	f.up(1)
 	f.verify(proven)
 	old := f.outputs()["password"].(string)
+	log := f.followLog()
 
 	f.ok(f.SetSecret(f.ctx, "password", "another one: ' \" $x \\ ü"))
+	generation, begun := f.generation(), time.Now()
 	f.up(1)
+	require.Equal(t, generation+1, f.generation(), "restarted once")
+	log.after(t, begun, "database system is shut down")
+	require.Contains(t, f.kubectl("logs", pod), "database system was shut down at")
 	require.Equal(t, "another one: ' \" $x \\ ü", f.outputs()["password"])
 	f.verify(proven)
 
-	login := func(password string) (string, bool) {
-		result := f.Kubectl(f.ctx, "exec", pod, "--", "env", "PGPASSWORD="+password,
-			"psql", "--no-psqlrc", "--host=127.0.0.1", "--username=codewizard", "--dbname=codewizard", "--command=select 1")
-		return result.String(), result.OK()
-	}
-	seen, in := login("another one: ' \" $x \\ ü")
-	require.True(t, in, seen)
-	seen, in = login(old)
-	require.False(t, in, "the old password still works")
-	require.Contains(t, seen, "password authentication failed")
+	f.ok(f.login("another one: ' \" $x \\ ü"))
+	refused := f.login(old)
+	require.False(t, refused.OK(), "the old password still works")
+	require.Contains(t, refused.Output, "password authentication failed")
+
+	// Nothing weaker than SCRAM is stored, or let in.
+	require.Equal(t, "t", f.sql("select bool_and(rolpassword like 'SCRAM-SHA-256$%') from pg_authid where rolpassword is not null"))
+	f.sql("set password_encryption = 'md5'; create role weak login superuser password 'weak'")
+	result := f.Kubectl(f.ctx, "exec", pod, "--", "env", "PGPASSWORD=weak",
+		"psql", "--no-psqlrc", "--host=127.0.0.1", "--username=weak", "--dbname=codewizard", "--command=select 1")
+	require.Contains(t, result.Output, "password authentication failed", "%s", result)
+}
+
+// login connects as a client of the network does, with a password.
+func (f *fixture) login(password string) stack.Result {
+	return f.Kubectl(f.ctx, "exec", pod, "--", "env", "PGPASSWORD="+password,
+		"psql", "--no-psqlrc", "--host=127.0.0.1", "--username=codewizard", "--dbname=codewizard", "--command=select 1")
 }

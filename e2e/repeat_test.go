@@ -36,20 +36,32 @@ func TestDestroyKeepsTheRowsForTheNextUp(t *testing.T) {
 			f.verify(proven)
 			content := f.content()
 			f.up(replicas)
-			claim := f.objects()["PersistentVolumeClaim/postgredb-postgres-0"]
-			require.NotEmpty(t, claim)
+			before, password := f.objects(), f.outputs()["password"].(string)
+			retained := []string{
+				"Namespace/" + f.Namespace, "PersistentVolumeClaim/postgredb-postgres-0",
+				"Secret/postgres-credentials", "ConfigMap/postgres-data-expected",
+			}
 
 			f.ok(f.Destroy(f.ctx))
 			left := f.objects()
-			require.Contains(t, left, "PersistentVolumeClaim/postgredb-postgres-0")
-			require.Contains(t, left, "Secret/postgres-credentials")
+			for _, name := range retained {
+				require.NotEmpty(t, before[name].UID, name)
+				require.Equal(t, before[name].UID, left[name].UID, name)
+			}
 			require.NotContains(t, left, "StatefulSet/postgres")
 			require.NotContains(t, left, "Service/postgres")
 
 			f.up(1)
 			f.verify(proven)
-			require.Equal(t, claim.UID, f.objects()["PersistentVolumeClaim/postgredb-postgres-0"].UID)
+			for _, name := range retained {
+				require.Equal(t, before[name].UID, f.objects()[name].UID, name)
+			}
 			require.Subset(t, f.content(), content)
+			// The password went with the state. The server has taken over the new one.
+			generated := f.outputs()["password"].(string)
+			require.NotEqual(t, password, generated)
+			f.ok(f.login(generated))
+			require.Contains(t, f.login(password).Output, "password authentication failed")
 		})
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"path/filepath"
 	"strings"
 )
@@ -135,6 +136,13 @@ func (s *Stack) Check(ctx context.Context, flags ...string) Result {
 // Kubectl runs kubectl in the stack's namespace.
 func (s *Stack) Kubectl(ctx context.Context, arguments ...string) Result {
 	return s.Run(ctx, append([]string{"kubectl", "--namespace", s.Namespace}, arguments...)...)
+}
+
+// KubectlWithInput is Kubectl with standard input.
+func (s *Stack) KubectlWithInput(ctx context.Context, input io.Reader, arguments ...string) Result {
+	command := s.Command(ctx, append([]string{"kubectl", "--namespace", s.Namespace}, arguments...)...)
+	command.Stdin = input
+	return s.workspace.run(ctx, command)
 }
 
 // Remove starts the deletion of the stack's namespace, and of everything else
