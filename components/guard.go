@@ -101,7 +101,7 @@ func checkOwner(live existing, namespace, manager string) *InvalidSetting {
 	if owner == "" || owner == manager {
 		return nil
 	}
-	return invalid("namespace", namespace, fmt.Sprintf("one that does not hold the data of another stack, as this one does (%s)", owner),
+	return invalid("namespace", namespace, fmt.Sprintf("one that does not hold the data of another stack or component, as this one does (%s)", owner),
 		fmt.Sprintf("choose another with: pulumi config set namespace, or take the data over with: kubectl annotate -n %s pvc %s %s-",
 			namespace, claimName(0), annotationFieldManager))
 }

@@ -181,7 +181,7 @@ func TestDataOfAnotherStackIsNotTaken(t *testing.T) {
 	require.Nil(t, checkOwner(existing{claim: claim}, "shop", "pulumi-p-dev"), "a claim that says nothing is taken over")
 	claim.Annotations[annotationFieldManager] = "pulumi-p-dev"
 	require.Nil(t, checkOwner(existing{claim: claim}, "shop", "pulumi-p-dev"))
-	require.Equal(t, `namespace: got "shop", expected one that does not hold the data of another stack, as this one does (pulumi-p-dev); `+
+	require.Equal(t, `namespace: got "shop", expected one that does not hold the data of another stack or component, as this one does (pulumi-p-dev); `+
 		`choose another with: pulumi config set namespace, or take the data over with: `+
 		`kubectl annotate -n shop pvc postgredb-postgres-0 pulumi.com/patchFieldManager-`,
 		checkOwner(existing{claim: claim}, "shop", "pulumi-p-prod").Error())

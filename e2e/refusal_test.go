@@ -75,7 +75,7 @@ func TestSettingsThatDoNotFitTheDataChangeNothing(t *testing.T) {
 
 	other := setup(t, "intruder")
 	other.ok(other.Set(other.ctx, "namespace", f.Namespace))
-	other.refused(fmt.Sprintf(`namespace: got "%[1]s", expected one that does not hold the data of another stack, as this one does (pulumi-stateful-postgres-%[2]s); `+
+	other.refused(fmt.Sprintf(`namespace: got "%[1]s", expected one that does not hold the data of another stack or component, as this one does (pulumi-stateful-postgres-%[2]s); `+
 		`choose another with: pulumi config set namespace, or take the data over with: kubectl annotate -n %[1]s pvc postgredb-postgres-0 pulumi.com/patchFieldManager-`,
 		f.Namespace, f.Name))
 	require.Equal(t, before, f.objects(), "a stack with the namespace of another one")

@@ -1,0 +1,188 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"stateful-postgres/internal/stack"
+)
+
+// plugin is the folder of the built component package.
+var plugin = sync.OnceValues(func() (string, error) {
+	folder := filepath.Join(workspace.Folder, "plugin")
+	built := workspace.Run(interrupted, "go", "build", "-C", "provider", "-o", filepath.Join(folder, "pulumi-resource-stateful-postgres"), ".")
+	return folder, built.Err()
+})
+
+// program is a Pulumi program in another language, on a stack of its own whose
+// namespace is that of the fixture.
+type program struct {
+	*fixture
+	folder string
+}
+
+// example copies an example, which takes the built package instead of building
+// it from source before every operation.
+func (f *fixture) example(language string, files ...string) *program {
+	f.t.Helper()
+	folder, err := plugin()
+	require.NoError(f.t, err)
+	p := &program{fixture: f, folder: filepath.Join(f.Folder, language)}
+	require.NoError(f.t, os.Mkdir(p.folder, 0o700))
+	for _, name := range append(files, "Pulumi.yaml") {
+		text, err := os.ReadFile(filepath.Join(workspace.Root, "examples", language, name))
+		require.NoError(f.t, err)
+		if name == "Pulumi.yaml" {
+			require.Contains(f.t, string(text), "stateful-postgres: ../../provider\n")
+			text = []byte(strings.ReplaceAll(string(text), "../../provider", folder))
+		}
+		p.write(name, string(text))
+	}
+	f.ok(p.pulumi("stack", "init", f.Name))
+	p.set("namespace", f.Namespace)
+	p.set("image", f.Image)
+	return p
+}
+
+func (p *program) write(name, text string) {
+	p.t.Helper()
+	require.NoError(p.t, os.WriteFile(filepath.Join(p.folder, name), []byte(text), 0o600))
+}
+
+// pulumi runs a command of the CLI in the program's folder.
+func (p *program) pulumi(arguments ...string) stack.Result {
+	return p.Run(p.ctx, append([]string{"pulumi", "--cwd", p.folder, "--non-interactive"}, arguments...)...)
+}
+
+func (p *program) set(key, value string) {
+	p.t.Helper()
+	p.ok(p.pulumi("config", "set", key, value))
+}
+
+func (p *program) update() string {
+	p.t.Helper()
+	return p.ok(p.pulumi("up", "--yes"))
+}
+
+// refused requires that a preview ends with an error, and returns what it says.
+func (p *program) refused() string {
+	p.t.Helper()
+	result := p.pulumi("preview")
+	require.False(p.t, result.OK(), "%s", result)
+	return result.Output
+}
+
+// verifyNamespace runs verify without a stack of this project.
+func (p *program) verifyNamespace() string {
+	p.t.Helper()
+	return p.ok(p.Run(p.ctx, workspace.Verify, "--namespace", p.Namespace, "--ledger", p.Ledger()))
+}
+
+func TestYAMLProgramKeepsItsData(t *testing.T) {
+	t.Parallel()
+	p := setup(t, "yaml").example("yaml")
+	p.update()
+	require.Contains(t, p.verifyNamespace(), "PASS")
+
+	var outputs map[string]any
+	shown := p.ok(p.pulumi("stack", "output", "--json"))
+	require.NoError(t, json.Unmarshal([]byte(shown), &outputs), shown)
+	require.Equal(t, p.Namespace, outputs["namespace"])
+	require.Equal(t, "[secret]", outputs["password"])
+	require.Equal(t, p.kubectl("get", "service", "postgres", "--output=jsonpath={.spec.ports[0].nodePort}"), fmt.Sprint(outputs["nodePort"]))
+	password := strings.TrimSpace(p.ok(p.pulumi("stack", "output", "password", "--show-secrets")))
+	require.Greater(t, len(password), 10)
+	require.NotContains(t, p.ok(p.pulumi("stack", "export")), password)
+
+	p.set("replicas", "0")
+	p.update()
+	require.Contains(t, p.verifyNamespace(), "PASS the database is down")
+
+	before := p.objects()
+	p.set("namespace", p.Namespace+"-elsewhere")
+	require.Contains(t, p.refused(), fmt.Sprintf(
+		"namespace: got %q, expected %s, because the data is there and cannot move to another namespace; set it in the program: namespace: %s;",
+		p.Namespace+"-elsewhere", p.Namespace, p.Namespace))
+	p.set("namespace", p.Namespace)
+	require.Equal(t, before, p.objects())
+
+	p.ok(p.pulumi("destroy", "--yes"))
+	require.Equal(t, "persistentvolumeclaim/postgredb-postgres-0", p.kubectl("get", "pvc,statefulset", "--output=name"))
+	p.set("replicas", "1")
+	p.update()
+	require.Contains(t, p.verifyNamespace(), "10 acknowledged rows, all there and unaltered")
+}
+
+func TestInvalidInputsOfAProgramAreAllReported(t *testing.T) {
+	t.Parallel()
+	p := setup(t, "inputs").example("yaml")
+	text, err := os.ReadFile(filepath.Join(p.folder, "Pulumi.yaml"))
+	require.NoError(t, err)
+	const inputs = "      replicas: ${replicas}\n"
+	require.Contains(t, string(text), inputs)
+	p.write("Pulumi.yaml", strings.Replace(string(text), inputs,
+		"      replicas: 1.5\n      storage: 1Qi\n      nodePort: 80\n      user:\n        fn::secret: clerk\n", 1))
+	output := p.refused()
+	for _, line := range []string{
+		"4 settings are invalid, nothing was changed:",
+		`nodePort: got "80", expected a port from 30000 to 32767, or none to let the cluster choose; remove it from the program`,
+		`replicas: got "1.5", expected 0 (stopped, data kept) or 1; set it in the program: replicas: 1`,
+		`storage: got "1Qi", expected a Kubernetes quantity of at least 128Mi, like 1Gi or 500Gi; set it in the program: storage: 1Gi`,
+		`user: got a secret, expected a value that may be seen, because it is stored in plain text; only password may be a secret`,
+	} {
+		require.Contains(t, output, line)
+	}
+	missing := p.Kubectl(p.ctx, "get", "namespace", p.Namespace)
+	require.Contains(t, missing.Output, "NotFound", "%s", missing)
+}
+
+// Two servers of one program have nothing in common, and a third cannot take the
+// data of one of them.
+func TestComponentsOfOneProgramAreApart(t *testing.T) {
+	t.Parallel()
+	other := setup(t, "two-other")
+	p := setup(t, "two").example("yaml")
+	text, err := os.ReadFile(filepath.Join(p.folder, "Pulumi.yaml"))
+	require.NoError(t, err)
+	head, _, found := strings.Cut(string(text), "\nresources:\n")
+	require.True(t, found)
+	component := func(name, namespace string) string {
+		return fmt.Sprintf("  %s:\n    type: stateful-postgres:Postgres\n    properties:\n      replicas: 0\n      image: ${image}\n      namespace: %s\n", name, namespace)
+	}
+	both := head + "\nresources:\n" + component("orders", p.Namespace) + component("stock", other.Namespace)
+	p.write("Pulumi.yaml", both)
+	p.update()
+	require.Contains(t, p.kubectl("get", "pvc", "--output=name"), "postgredb-postgres-0")
+	require.Contains(t, other.kubectl("get", "pvc", "--output=name"), "postgredb-postgres-0")
+	p.ok(p.pulumi("up", "--yes", "--expect-no-changes"))
+
+	p.write("Pulumi.yaml", both+component("returns", other.Namespace))
+	require.Contains(t, p.refused(), fmt.Sprintf(
+		"namespace: got %q, expected one that does not hold the data of another stack or component, as this one does (pulumi-postgres-yaml-%s-stock)",
+		other.Namespace, p.Name))
+}
+
+// What `pulumi package add` reads, built from source as a user's CLI does.
+func TestPackageIsBuiltFromSource(t *testing.T) {
+	t.Parallel()
+	f := setup(t, "source")
+	want, err := os.ReadFile(filepath.Join(workspace.Root, "provider", "schema.json"))
+	require.NoError(t, err)
+	require.JSONEq(t, string(want), f.Run(f.ctx, "pulumi", "package", "get-schema", "./provider").Stdout)
+
+	folder := filepath.Join(f.Folder, "added")
+	require.NoError(t, os.Mkdir(folder, 0o700))
+	project := filepath.Join(folder, "Pulumi.yaml")
+	require.NoError(t, os.WriteFile(project, []byte("name: added\nruntime: yaml\n"), 0o600))
+	f.ok(f.Run(f.ctx, "pulumi", "--cwd", folder, "package", "add", filepath.Join(workspace.Root, "provider")))
+	text, err := os.ReadFile(project)
+	require.NoError(t, err)
+	require.Contains(t, string(text), "stateful-postgres: ")
+}
