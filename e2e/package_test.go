@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -32,23 +34,36 @@ type program struct {
 // it from source before every operation.
 func (f *fixture) example(language string, files ...string) *program {
 	f.t.Helper()
-	folder, err := plugin()
-	require.NoError(f.t, err)
 	p := &program{fixture: f, folder: filepath.Join(f.Folder, language)}
 	require.NoError(f.t, os.Mkdir(p.folder, 0o700))
 	for _, name := range append(files, "Pulumi.yaml") {
 		text, err := os.ReadFile(filepath.Join(workspace.Root, "examples", language, name))
 		require.NoError(f.t, err)
-		if name == "Pulumi.yaml" {
-			require.Contains(f.t, string(text), "stateful-postgres: ../../provider\n")
-			text = []byte(strings.ReplaceAll(string(text), "../../provider", folder))
-		}
 		p.write(name, string(text))
 	}
+	p.takePackage("../../provider", p.built())
 	f.ok(p.pulumi("stack", "init", f.Name))
 	p.set("namespace", f.Namespace)
 	p.set("image", f.Image)
 	return p
+}
+
+// built is the folder of the built package.
+func (p *program) built() string {
+	p.t.Helper()
+	folder, err := plugin()
+	require.NoError(p.t, err)
+	return folder
+}
+
+// takePackage has the program take the package from another folder.
+func (p *program) takePackage(from, to string) {
+	p.t.Helper()
+	text, err := os.ReadFile(filepath.Join(p.folder, "Pulumi.yaml"))
+	require.NoError(p.t, err)
+	line := "stateful-postgres: " + from + "\n"
+	require.Contains(p.t, string(text), line)
+	p.write("Pulumi.yaml", strings.Replace(string(text), line, "stateful-postgres: "+to+"\n", 1))
 }
 
 func (p *program) write(name, text string) {
@@ -167,6 +182,62 @@ func TestComponentsOfOneProgramAreApart(t *testing.T) {
 	require.Contains(t, p.refused(), fmt.Sprintf(
 		"namespace: got %q, expected one that does not hold the data of another stack or component, as this one does (pulumi-postgres-yaml-%s-stock)",
 		other.Namespace, p.Name))
+}
+
+// requireNodeVariable makes a missing Node.js a failure.
+const requireNodeVariable = "STATEFUL_POSTGRES_REQUIRE_NODE"
+
+// minNode is what @pulumi/pulumi demands.
+const minNode = 20
+
+// requireNode leaves the test out, and says so, where there is no Node.js to run
+// the program with: Debian's is too old, so the set-up does not install it.
+func requireNode(t *testing.T) {
+	t.Helper()
+	found := "none"
+	if version, err := exec.Command("node", "--version").Output(); err == nil {
+		found = strings.TrimSpace(string(version))
+		major, _, _ := strings.Cut(strings.TrimPrefix(found, "v"), ".")
+		number, err := strconv.Atoi(major)
+		if _, npm := exec.LookPath("npm"); err == nil && npm == nil && number >= minNode {
+			return
+		}
+	}
+	missing := fmt.Sprintf("the TypeScript example was not tried: it needs npm and Node.js %d or newer on PATH (found: %s)", minNode, found)
+	if os.Getenv(requireNodeVariable) != "" {
+		t.Fatal(missing)
+	}
+	t.Skip(missing)
+}
+
+func TestTypeScriptProgram(t *testing.T) {
+	t.Parallel()
+	requireNode(t)
+	p := setup(t, "typescript").example("typescript", "index.ts", "package.json", "tsconfig.json")
+	// As a user does: the SDK is made from the package's source.
+	source := filepath.Join(workspace.Root, "provider")
+	p.takePackage(p.built(), source)
+	p.ok(p.pulumi("install"))
+	p.takePackage(source, p.built())
+	compiler := filepath.Join(p.folder, "node_modules", ".bin", "tsc")
+	p.ok(p.Run(p.ctx, compiler, "--noEmit", "--project", p.folder))
+
+	program, err := os.ReadFile(filepath.Join(p.folder, "index.ts"))
+	require.NoError(t, err)
+	require.Contains(t, string(program), "    replicas: ")
+	p.write("index.ts", strings.Replace(string(program), "    replicas: ", "    replica: ", 1))
+	misspelled := p.Run(p.ctx, compiler, "--noEmit", "--project", p.folder)
+	require.Contains(t, misspelled.Output, "'replica' does not exist in type 'PostgresArgs'. Did you mean to write 'replicas'?")
+	p.write("index.ts", string(program))
+
+	p.update()
+	require.Contains(t, p.verifyNamespace(), "PASS")
+	p.set("replicas", "2")
+	require.Contains(t, p.refused(), `replicas: got "2", expected 0 (stopped, data kept) or 1, because two servers on one volume would destroy it; `+
+		`set it in the program: replicas: 1`)
+	p.set("replicas", "0")
+	p.update()
+	require.Contains(t, p.verifyNamespace(), "PASS the database is down")
 }
 
 // What `pulumi package add` reads, built from source as a user's CLI does.

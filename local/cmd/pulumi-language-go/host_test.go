@@ -22,6 +22,8 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
+
+	"stateful-postgres/local/internal/languagehost"
 )
 
 // The test's own binary plays the host, and the command in front of it.
@@ -33,7 +35,7 @@ func TestMain(m *testing.M) {
 	case "host":
 		err = playHost()
 	case "command":
-		err = serve(os.Args[0], os.Args[1:], append(os.Environ(), roleVariable+"=host"))
+		err = languagehost.Serve(os.Args[0], os.Args[1:], append(os.Environ(), roleVariable+"=host"), handlers)
 	default:
 		os.Exit(m.Run())
 	}

@@ -7,9 +7,6 @@
 //   - The CLI names the folder of a plugin that is to be built from source in a
 //     way that the host does not know. This command runs those plugins itself,
 //     and hands every other call on.
-//
-// The CLI looks for its language hosts beside its own executable, so this
-// command lies there under the host's name, and the host itself in ../lib.
 package main
 
 import (
@@ -18,7 +15,10 @@ import (
 	"os"
 	"path/filepath"
 
+	pulumirpc "github.com/pulumi/pulumi/sdk/v3/proto/go"
 	"go.yaml.in/yaml/v3"
+
+	"stateful-postgres/local/internal/languagehost"
 )
 
 func main() {
@@ -30,7 +30,7 @@ func main() {
 
 // run is the host, with what it lacks; it returns when that ends.
 func run(args []string) error {
-	exe, err := os.Executable()
+	host, err := languagehost.Beside("pulumi-language-go")
 	if err != nil {
 		return err
 	}
@@ -43,8 +43,12 @@ func run(args []string) error {
 	if err != nil {
 		return err
 	}
-	host := filepath.Join(filepath.Dir(exe), "..", "lib", "pulumi-language-go")
-	return serve(host, append(flags, args...), withGOGC(os.Environ()))
+	return languagehost.Serve(host, append(flags, args...), withGOGC(os.Environ()), handlers)
+}
+
+// handlers are the calls that are not handed on.
+var handlers = map[string]languagehost.Handler{
+	pulumirpc.LanguageRuntime_RunPlugin_FullMethodName: runPlugin,
 }
 
 // withGOGC is an environment for go build, which runs before every preview and

@@ -14,7 +14,8 @@ import (
 
 	pulumirpc "github.com/pulumi/pulumi/sdk/v3/proto/go"
 	"google.golang.org/grpc"
-	"google.golang.org/protobuf/proto"
+
+	"stateful-postgres/local/internal/languagehost"
 )
 
 // runPlugin builds the plugin of a folder with a PulumiPlugin.yaml, runs it, and
@@ -24,12 +25,8 @@ import (
 // today's CLI leaves empty, and would build whatever it finds in the project.
 // Nor does it end the plugin when the CLI is done with it.
 func runPlugin(stream grpc.ServerStream) error {
-	var message frame
-	if err := stream.RecvMsg(&message); err != nil {
-		return err
-	}
 	var request pulumirpc.RunPluginRequest
-	if err := proto.Unmarshal(message, &request); err != nil {
+	if err := languagehost.Receive(stream, &request); err != nil {
 		return err
 	}
 	folder, err := os.MkdirTemp("", "pulumi-go-plugin-")
@@ -91,14 +88,9 @@ type responses struct {
 }
 
 func (r *responses) send(response *pulumirpc.RunPluginResponse) error {
-	data, err := proto.Marshal(response)
-	if err != nil {
-		return err
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	message := frame(data)
-	return r.stream.SendMsg(&message)
+	return languagehost.Send(r.stream, response)
 }
 
 // writer is an io.Writer made of a function that takes everything or fails.

@@ -90,8 +90,8 @@ func Cluster(l layout.Layout) []Program {
 // Pulumi lists the programs of the Pulumi toolchain, the CLI first: it is what
 // installs the provider, whose Product is the plugin that it installs.
 func Pulumi(l layout.Layout, v Versions) []Program {
-	host := filepath.Join(module(l), "language-go")
-	wrapper := filepath.Join(module(l), "cmd", "pulumi-language-go")
+	hosts := filepath.Join(module(l), "language-hosts")
+	languageHost := filepath.Join(module(l), "internal", "languagehost")
 	provider := filepath.Join(module(l), "cmd", "pulumi-resource-kubernetes")
 	return []Program{
 		{
@@ -100,12 +100,21 @@ func Pulumi(l layout.Layout, v Versions) []Program {
 		},
 		{
 			Name: "pulumi-language-go", Package: "./cmd/pulumi-language-go", Module: module(l),
-			Sources: []string{wrapper},
+			Sources: []string{languageHost, filepath.Join(module(l), "cmd", "pulumi-language-go")},
 			Product: l.Binary("pulumi-language-go"),
 		},
 		{
-			Name: "pulumi-language-go", Package: "github.com/pulumi/pulumi/sdk/v3/go/pulumi-language-go", Module: host,
+			Name: "pulumi-language-go", Package: "github.com/pulumi/pulumi/sdk/v3/go/pulumi-language-go", Module: hosts,
 			Product: filepath.Join(l.Lib(), "pulumi-language-go"),
+		},
+		{
+			Name: "pulumi-language-nodejs", Package: "./cmd/pulumi-language-nodejs", Module: module(l),
+			Sources: []string{languageHost, filepath.Join(module(l), "cmd", "pulumi-language-nodejs")},
+			Product: l.Binary("pulumi-language-nodejs"),
+		},
+		{
+			Name: "pulumi-language-nodejs", Package: "github.com/pulumi/pulumi/sdk/v3/nodejs/cmd/pulumi-language-nodejs", Module: hosts,
+			Product: filepath.Join(l.Lib(), "pulumi-language-nodejs"),
 		},
 		{
 			Name: "pulumi-language-yaml", Package: "github.com/pulumi/pulumi-yaml/cmd/pulumi-language-yaml", Module: module(l),

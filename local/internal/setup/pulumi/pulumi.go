@@ -73,7 +73,7 @@ func resolve(path string) string {
 // RemoveOwn removes the CLI and its language hosts that were built here before:
 // .local/bin comes first on PATH, they would hide those that are to be used.
 func RemoveOwn(l layout.Layout) error {
-	for _, name := range []string{"pulumi", "pulumi-language-go", "pulumi-language-yaml"} {
+	for _, name := range []string{"pulumi", "pulumi-language-go", "pulumi-language-nodejs", "pulumi-language-yaml"} {
 		if err := os.Remove(l.Binary(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}

@@ -67,7 +67,7 @@ func TestRemoveOwnKeepsTheClustersPrograms(t *testing.T) {
 	t.Parallel()
 	l := setup(t)
 	require.NoError(t, RemoveOwn(l), "nothing was built")
-	for _, name := range []string{"pulumi", "pulumi-language-go", "pulumi-language-yaml", "localkube"} {
+	for _, name := range []string{"pulumi", "pulumi-language-go", "pulumi-language-nodejs", "pulumi-language-yaml", "localkube"} {
 		require.NoError(t, os.WriteFile(l.Binary(name), nil, 0o755))
 	}
 	require.NoError(t, RemoveOwn(l))

@@ -1,4 +1,6 @@
-package main
+// Package languagehost stands in front of a pinned Pulumi language host, hands on
+// what the CLI asks of it, and answers what that host does not know.
+package languagehost
 
 import (
 	"bufio"
@@ -9,20 +11,24 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
 
-	pulumirpc "github.com/pulumi/pulumi/sdk/v3/proto/go"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/proto"
 )
 
-// serve starts the host, and serves what it serves, with RunPlugin as the CLI
-// asks for it. It returns when the host ends.
-func serve(host string, arguments, environment []string) error {
+// Handler answers one call, a message at a time.
+type Handler func(stream grpc.ServerStream) error
+
+// Serve starts a host and serves what it serves, but the calls of the handlers,
+// which are named by their full gRPC method. It returns when the host ends.
+func Serve(host string, arguments, environment []string, handlers map[string]Handler) error {
 	// The kernel ends the host together with the thread that started it.
 	runtime.LockOSThread()
 	command := exec.Command(host, arguments...)
@@ -61,8 +67,8 @@ func serve(host string, arguments, environment []string) error {
 	server := grpc.NewServer(grpc.ForceServerCodec(frames{}), grpc.MaxRecvMsgSize(math.MaxInt32),
 		grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
 			method, _ := grpc.MethodFromServerStream(stream)
-			if method == pulumirpc.LanguageRuntime_RunPlugin_FullMethodName {
-				return runPlugin(stream)
+			if handle, own := handlers[method]; own {
+				return handle(stream)
 			}
 			return forward(connection, method, stream)
 		}))
@@ -120,6 +126,36 @@ func forward(connection *grpc.ClientConn, method string, from grpc.ServerStream)
 			return err
 		}
 	}
+}
+
+// Receive reads the next message of a call.
+func Receive(stream grpc.ServerStream, message proto.Message) error {
+	var data frame
+	if err := stream.RecvMsg(&data); err != nil {
+		return err
+	}
+	return proto.Unmarshal(data, message)
+}
+
+// Send sends a message of a call.
+func Send(stream grpc.ServerStream, message proto.Message) error {
+	data, err := proto.Marshal(message)
+	if err != nil {
+		return err
+	}
+	sent := frame(data)
+	return stream.SendMsg(&sent)
+}
+
+// Beside is the path of the host of a name, in ../lib of the command's own
+// folder. The CLI looks for its language hosts beside its own executable, so the
+// command lies there under the host's name.
+func Beside(name string) (string, error) {
+	executable, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(filepath.Dir(executable), "..", "lib", name), nil
 }
 
 // frame is a message that is not looked into.
