@@ -44,9 +44,9 @@ type existing struct {
 	// that name. volumeSeen says that it was looked for, and could be read.
 	volume     *corev1.PersistentVolume
 	volumeSeen bool
-	// foreign are objects under the component's names that are of another
+	// otherSetUp are objects under the component's names that are of another
 	// set-up, and that it can therefore not make its own.
-	foreign []string
+	otherSetUp []string
 }
 
 // clients are the parts of the API that are looked at.
@@ -66,7 +66,7 @@ func lookUp(ctx context.Context, cluster clients, namespace, volumeName string) 
 	if err := live.lookUpVolume(ctx, cluster, volumeName); err != nil {
 		return live, err
 	}
-	if err := live.lookUpForeign(ctx, cluster, namespace); err != nil {
+	if err := live.lookUpOtherSetUp(ctx, cluster, namespace); err != nil {
 		return live, err
 	}
 	_, err := cluster.core.ConfigMaps(namespace).Get(ctx, markerName, metav1.GetOptions{})
@@ -138,17 +138,17 @@ func (live *existing) lookUpVolume(ctx context.Context, cluster clients, name st
 	return nil
 }
 
-// lookUpForeign finds the objects that an update could not make its own: a
+// lookUpOtherSetUp finds the objects that an update could not make its own: a
 // StatefulSet would have to be replaced, a label in a Service's selector and a
 // password in the ConfigMap would stay, for they have another manager.
-func (live *existing) lookUpForeign(ctx context.Context, cluster clients, namespace string) error {
+func (live *existing) lookUpOtherSetUp(ctx context.Context, cluster clients, namespace string) error {
 	set, err := cluster.apps.StatefulSets(namespace).Get(ctx, statefulSetName, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
 	case err != nil:
 		return fmt.Errorf("stateful set %s in namespace %s: %w", statefulSetName, namespace, err)
 	case !isOwnStatefulSet(set):
-		live.foreign = append(live.foreign, fmt.Sprintf("StatefulSet %s (%s)", statefulSetName, metav1.FormatLabelSelector(set.Spec.Selector)))
+		live.otherSetUp = append(live.otherSetUp, fmt.Sprintf("StatefulSet %s (%s)", statefulSetName, metav1.FormatLabelSelector(set.Spec.Selector)))
 	}
 	for _, name := range []string{serviceName, headlessServiceName} {
 		service, err := cluster.core.Services(namespace).Get(ctx, name, metav1.GetOptions{})
@@ -157,7 +157,7 @@ func (live *existing) lookUpForeign(ctx context.Context, cluster clients, namesp
 		case err != nil:
 			return fmt.Errorf("service %s in namespace %s: %w", name, namespace, err)
 		case !isOwnSelector(service.Spec.Selector):
-			live.foreign = append(live.foreign, fmt.Sprintf("Service %s (%s)", name, labels.FormatLabels(service.Spec.Selector)))
+			live.otherSetUp = append(live.otherSetUp, fmt.Sprintf("Service %s (%s)", name, labels.FormatLabels(service.Spec.Selector)))
 		}
 	}
 	configMap, err := cluster.core.ConfigMaps(namespace).Get(ctx, configMapName, metav1.GetOptions{})
@@ -167,7 +167,7 @@ func (live *existing) lookUpForeign(ctx context.Context, cluster clients, namesp
 		return fmt.Errorf("config map %s in namespace %s: %w", configMapName, namespace, err)
 	default:
 		if _, found := configMap.Data[passwordKey]; found {
-			live.foreign = append(live.foreign, fmt.Sprintf("ConfigMap %s (with a password)", configMapName))
+			live.otherSetUp = append(live.otherSetUp, fmt.Sprintf("ConfigMap %s (with a password)", configMapName))
 		}
 	}
 	return nil

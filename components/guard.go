@@ -35,8 +35,8 @@ func (p *Postgres) checkExisting(ctx *pulumi.Context, name string) error {
 			return err
 		}
 	}
-	if foreign := checkForeign(p.existing, p.args.Namespace); foreign != nil {
-		return InvalidSettings{*foreign}
+	if other := checkOtherSetUp(p.existing, p.args.Namespace); other != nil {
+		return InvalidSettings{*other}
 	}
 	if owned := checkOwner(p.existing, p.args.Namespace, p.fieldManager); owned != nil {
 		return InvalidSettings{*owned}
@@ -76,14 +76,14 @@ func (a PostgresArgs) conflicts(live existing) InvalidSettings {
 // another set-up.
 const takeoverSection = `README.md shows under "Taking over the lab's own YAML"`
 
-// checkForeign refuses a namespace in which another set-up uses the component's
+// checkOtherSetUp refuses a namespace in which another set-up uses the component's
 // names: an update would have to replace its StatefulSet, and would leave a
 // mixture of both.
-func checkForeign(live existing, namespace string) *InvalidSetting {
-	if len(live.foreign) == 0 {
+func checkOtherSetUp(live existing, namespace string) *InvalidSetting {
+	if len(live.otherSetUp) == 0 {
 		return nil
 	}
-	return invalid("namespace", namespace, "one without the objects of another set-up, as this one has: "+strings.Join(live.foreign, ", "),
+	return invalid("namespace", namespace, "one without the objects of another set-up, as this one has: "+strings.Join(live.otherSetUp, ", "),
 		"keep its rows as "+takeoverSection+", or choose another with: pulumi config set namespace")
 }
 

@@ -266,7 +266,7 @@ func TestNamespaceOfAnotherSetUpIsRefused(t *testing.T) {
 			t.Parallel()
 			live, err := lookUpIn(fake.NewClientset(test.object), "codewizard")
 			require.NoError(t, err)
-			refused := checkForeign(live, "codewizard")
+			refused := checkOtherSetUp(live, "codewizard")
 			if test.foreign == "" {
 				require.Nil(t, refused)
 				return
@@ -275,7 +275,7 @@ func TestNamespaceOfAnotherSetUpIsRefused(t *testing.T) {
 				`; keep its rows as README.md shows under "Taking over the lab's own YAML", or choose another with: pulumi config set namespace`, refused.Error())
 			elsewhere, err := lookUpIn(fake.NewClientset(test.object), "shop")
 			require.NoError(t, err)
-			require.Nil(t, checkForeign(elsewhere, "shop"))
+			require.Nil(t, checkOtherSetUp(elsewhere, "shop"))
 		})
 	}
 }
