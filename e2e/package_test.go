@@ -154,6 +154,12 @@ func TestInvalidInputsOfAProgramAreAllReported(t *testing.T) {
 	} {
 		require.Contains(t, output, line)
 	}
+	// The stack's kubernetes:* settings count in a program of another language too.
+	p.write("Pulumi.yaml", string(text))
+	p.set("kubernetes:context", "nowhere")
+	output = p.refused()
+	require.Contains(t, output, "the cluster did not answer: ")
+	require.Contains(t, output, "nowhere")
 	missing := p.Kubectl(p.ctx, "get", "namespace", p.Namespace)
 	require.Contains(t, missing.Output, "NotFound", "%s", missing)
 }
@@ -179,6 +185,9 @@ func TestComponentsOfOneProgramAreApart(t *testing.T) {
 	p.ok(p.pulumi("up", "--yes", "--expect-no-changes"))
 
 	p.write("Pulumi.yaml", both+component("returns", other.Namespace))
+	require.Contains(t, p.refused(), fmt.Sprintf("namespace: got %q, expected one of its own, because ", other.Namespace))
+
+	p.write("Pulumi.yaml", head+"\nresources:\n"+component("orders", p.Namespace)+component("returns", other.Namespace))
 	require.Contains(t, p.refused(), fmt.Sprintf(
 		"namespace: got %q, expected one that does not hold the data of another stack or component, as this one does (pulumi-postgres-yaml-%s-stock)",
 		other.Namespace, p.Name))

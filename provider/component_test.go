@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"sync"
 	"testing"
 
 	provider "github.com/pulumi/pulumi-go-provider"
+	"github.com/pulumi/pulumi-go-provider/integration"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/config"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/tokens"
@@ -33,11 +35,15 @@ func (r *registered) Call(pulumi.MockCallArgs) (resource.PropertyMap, error) { r
 func construct(t *testing.T, request provider.ConstructRequest) (*registered, provider.ConstructResponse, error) {
 	t.Helper()
 	recorder := &registered{types: map[string]resource.PropertyMap{}}
-	request.Urn = urn
+	response, err := constructOn(serve(t, recorder), request)
+	return recorder, response, err
+}
+
+func constructOn(server integration.Server, request provider.ConstructRequest) (provider.ConstructResponse, error) {
+	request.Urn = cmp.Or(request.Urn, urn)
 	// Without a cluster: whatever is declared goes to files.
 	request.Config = map[config.Key]string{config.MustMakeKey("kubernetes", "renderYamlToDirectory"): "manifests"}
-	response, err := serve(t, recorder).Construct(request)
-	return recorder, response, err
+	return server.Construct(request)
 }
 
 func TestConstructDeclaresTheComponent(t *testing.T) {
@@ -76,4 +82,22 @@ func TestConstructRefusesAProviderOfTheProgram(t *testing.T) {
 	require.EqualError(t, err, "providers: got one for kubernetes, expected none, because the component makes its own; "+
 		"remove it, and set what it sets in the stack's config, like: pulumi config set kubernetes:context NAME")
 	require.Empty(t, recorder.types)
+}
+
+func TestComponentsMadeTogetherDoNotShareANamespace(t *testing.T) {
+	t.Parallel()
+	server := serve(t, &registered{types: map[string]resource.PropertyMap{}})
+	in := func(name, namespace string) error {
+		_, err := constructOn(server, provider.ConstructRequest{
+			Urn:    resource.URN("urn:pulumi:dev::shop::stateful-postgres:index:Postgres::" + name),
+			Inputs: property.NewMap(map[string]property.Value{"namespace": property.New(namespace)}),
+		})
+		return err
+	}
+	require.NoError(t, in("orders", "orders-data"))
+	require.NoError(t, in("stock", ""))
+	require.NoError(t, in("orders", "orders-data"), "the update after the preview")
+	require.ErrorContains(t, in("returns", "orders-data"), `namespace: got "orders-data", expected one of its own, because orders of this program has it; `+
+		`set another one in the program`)
+	require.ErrorContains(t, in("returns", "codewizard"), "because stock of this program has it")
 }

@@ -9,6 +9,7 @@ import (
 
 	provider "github.com/pulumi/pulumi-go-provider"
 	"github.com/pulumi/pulumi-go-provider/infer"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/tokens"
 
 	"stateful-postgres/components"
@@ -37,7 +38,7 @@ func newProvider() (provider.Provider, error) {
 		WithDisplayName("Stateful PostgreSQL").
 		WithDescription("A stateful PostgreSQL on Kubernetes that keeps its data.").
 		WithKeywords("pulumi", "kubernetes", "postgresql", "category/database", "kind/component").
-		WithComponents(postgres{infer.ComponentF(components.NewPostgres)}).
+		WithComponents(postgres{infer.ComponentF(components.NewPostgres), &namespaces{taken: map[string]resource.URN{}}}).
 		WithModuleMap(map[tokens.ModuleName]tokens.ModuleName{"components": "index"}).
 		Build()
 }

@@ -56,7 +56,7 @@ func (pinned) GetPluginInfo(context.Context, *emptypb.Empty) (*pulumirpc.PluginI
 
 func (pinned) InstallDependencies(request *pulumirpc.InstallDependenciesRequest, stream grpc.ServerStreamingServer[pulumirpc.InstallDependenciesResponse]) error {
 	for range 3 {
-		if err := stream.Send(&pulumirpc.InstallDependenciesResponse{Stdout: []byte(request.GetDirectory())}); err != nil {
+		if err := stream.Send(&pulumirpc.InstallDependenciesResponse{Stdout: []byte(request.GetInfo().GetProgramDirectory())}); err != nil {
 			return err
 		}
 	}
@@ -109,7 +109,7 @@ func TestCallsReachTheHost(t *testing.T) {
 	_, err = client.About(t.Context(), &pulumirpc.AboutRequest{})
 	require.Equal(t, codes.Unimplemented, status.Code(err), "an error keeps its code: %v", err)
 
-	stream, err := client.InstallDependencies(t.Context(), &pulumirpc.InstallDependenciesRequest{Directory: "/there"})
+	stream, err := client.InstallDependencies(t.Context(), &pulumirpc.InstallDependenciesRequest{Info: &pulumirpc.ProgramInfo{ProgramDirectory: "/there"}})
 	require.NoError(t, err)
 	for range 3 {
 		response, err := stream.Recv()
