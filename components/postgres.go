@@ -70,7 +70,8 @@ type PostgresArgs struct {
 	// Default ReadWriteOnce.
 	AccessModes []string
 	// ServiceType is the type of the clients' Service: ClusterIP, NodePort or
-	// LoadBalancer. Default NodePort.
+	// LoadBalancer, for whose address an update waits up to five minutes while
+	// the server starts. Default NodePort.
 	ServiceType string
 	// NodePort is the port on every node, 30000 to 32767. Default: the cluster
 	// chooses one.
