@@ -29,7 +29,7 @@ const (
 // and when its time is up it does not say that no node fits or that an image
 // cannot be pulled.
 func (p *Postgres) tellWaiting(ctx *pulumi.Context) error {
-	if ctx.DryRun() || ctx.RunningWithMocks() || p.existing.rendering {
+	if ctx.DryRun() || p.existing.unseen {
 		return nil
 	}
 	config, err := restConfig(ctx)
