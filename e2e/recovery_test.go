@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 	"testing"
@@ -73,6 +74,10 @@ func TestLongCrashRecoveryIsNotKilled(t *testing.T) {
 
 			startup := c.crash(f)
 			require.Regexp(t, `^\d+$`, startup)
+			f.eventually("the status of the pod to count the crash", time.Minute, func() (string, bool) {
+				seen := f.restarts()
+				return fmt.Sprint(seen), seen == c.restarts
+			})
 			stopped := time.Now()
 			for time.Since(stopped) < recoveryTime {
 				result := f.Kubectl(f.ctx, "exec", pod, "--", "pg_isready", "--host=127.0.0.1")
