@@ -25,4 +25,5 @@ fi
 section "End to end"
 .local/bin/localkube up
 . .local/env
-E2E=1 go test -count=1 -v -timeout 30m ./e2e
+# Most of a test is waiting, for a pod or for a kubelet.
+E2E=1 go test -count=1 -v -parallel 4 -timeout 40m ./e2e
