@@ -39,6 +39,7 @@ func locked(f *fixture) bool {
 }
 
 func TestKilledFirstUpIsFinishedByTheNext(t *testing.T) {
+	t.Parallel()
 	for _, at := range []moment{
 		{"stack is locked", locked},
 		{"namespace exists", func(f *fixture) bool { return f.Run(f.ctx, "kubectl", "get", "namespace", f.Namespace).OK() }},

@@ -29,6 +29,7 @@ echo "no process replays the log" >&2
 exit 1`
 
 func TestLongCrashRecoveryIsNotKilled(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name string
 		// crash lets the server crash, and returns the process that replays the

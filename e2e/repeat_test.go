@@ -28,6 +28,7 @@ func TestRepeatedUpAndRefreshChangeNothing(t *testing.T) {
 }
 
 func TestDestroyKeepsTheRowsForTheNextUp(t *testing.T) {
+	t.Parallel()
 	for _, replicas := range []int{1, 0} {
 		t.Run(fmt.Sprintf("at %d", replicas), func(t *testing.T) {
 			t.Parallel()

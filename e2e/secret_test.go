@@ -19,6 +19,7 @@ import (
 )
 
 func TestSecretsAreNowhereInPlainText(t *testing.T) {
+	t.Parallel()
 	for _, source := range []string{"set", "generated"} {
 		t.Run(source, func(t *testing.T) {
 			t.Parallel()
