@@ -107,6 +107,7 @@ func Settings() []Setting {
 		{
 			Name: "image", Type: TypeText, Unit: "image reference, by tag or digest", Default: DefaultImage, Change: ChangeRestart,
 			Description: "Container image that honours the contract of the official postgres image.",
+			ChangeNote:  "A server of another major version than the volume's refuses to start, before it touches the data.",
 		},
 		{
 			Name: "storage", Type: TypeText, Unit: "Kubernetes quantity of bytes, 128Mi or more", Default: DefaultStorage, Change: ChangeGrow,
