@@ -29,3 +29,16 @@ func TestDataOfAnotherMajorVersionIsNotTouched(t *testing.T) {
 	f.up(1)
 	f.verify(proven)
 }
+
+func TestImageByDigest(t *testing.T) {
+	t.Parallel()
+	f := setup(t, "digest")
+	f.up(1)
+	f.verify(proven)
+	image := f.kubectl("get", "pod", pod, "--output=jsonpath={.status.containerStatuses[0].imageID}")
+	require.Regexp(t, `^[^@]+@sha256:[0-9a-f]{64}$`, image)
+	f.ok(f.Set(f.ctx, "image", image))
+	f.up(1)
+	require.Equal(t, image, f.kubectl("get", "pod", pod, "--output=jsonpath={.spec.containers[0].image}"))
+	f.verify(proven)
+}

@@ -18,10 +18,22 @@ import (
 	"stateful-postgres/local/internal/topology"
 )
 
+// importScript loads an archive, and gives every image that has a tag a name by
+// digest, too, as one that was pulled has.
+const importScript = `
+ctr --namespace=k8s.io images import "$1"
+images=$(ctr --namespace=k8s.io images ls)
+echo "$images" | while read -r name _ digest _; do
+    case $name in
+    sha256:* | *@*) ;;
+    *:*) ctr --namespace=k8s.io images tag --force "$name" "${name%:*}@$digest" ;;
+    esac
+done`
+
 // ImportCommand makes containerd load the docker-archive at a path, "-" for
 // standard input. It has to run inside the node's machine.
 func ImportCommand(archive string) []string {
-	return []string{"ctr", "--namespace=k8s.io", "images", "import", archive}
+	return []string{"sh", "-ec", importScript, "import", archive}
 }
 
 // Images is what a node's containerd has loaded of the checkout's images.
