@@ -328,7 +328,7 @@ func (s *server) writeManifests(ctx context.Context) (string, error) {
 	var items []map[string]any
 	for _, query := range [][]string{
 		{"get", "namespace", s.Namespace, "--output=json"},
-		{"get", "configmap,secret,service,pvc,statefulset", "--selector=app.kubernetes.io/managed-by=pulumi", "--output=json"},
+		{"get", "serviceaccount,configmap,secret,service,networkpolicy,pvc,statefulset", "--selector=app.kubernetes.io/managed-by=pulumi", "--output=json"},
 	} {
 		result := s.Kubectl(ctx, query...)
 		if err := result.Err(); err != nil {
@@ -348,8 +348,8 @@ func (s *server) writeManifests(ctx context.Context) (string, error) {
 			}
 		}
 	}
-	if len(items) < 7 {
-		return "", fmt.Errorf("namespace %s: expected at least 7 objects of the stack, got %d", s.Namespace, len(items))
+	if len(items) < 9 {
+		return "", fmt.Errorf("namespace %s: expected at least 9 objects of the stack, got %d", s.Namespace, len(items))
 	}
 	text, err := json.Marshal(map[string]any{"apiVersion": "v1", "kind": "List", "items": items})
 	if err != nil {
