@@ -10,15 +10,15 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	localpostgres "stateful-postgres/internal/postgres"
 )
 
 const (
@@ -46,8 +46,8 @@ type postgres struct {
 // remove removes.
 func startPostgres(ctx context.Context, folder string) (_ *postgres, err error) {
 	p := &postgres{folder: folder, password: rand.Text()}
-	if p.binaries, err = findPostgres(); err != nil {
-		return nil, err
+	if p.binaries, err = localpostgres.FindBinaries(); err != nil {
+		return nil, fmt.Errorf("%w, or leave this out with -sections program", err)
 	}
 	if err := os.Mkdir(folder, 0o700); err != nil {
 		return nil, err
@@ -66,50 +66,11 @@ func startPostgres(ctx context.Context, folder string) (_ *postgres, err error) 
 	return p, p.run(ctx)
 }
 
-// findPostgres is the folder of the newest server's programs.
-func findPostgres() (string, error) {
-	var candidates []string
-	if path, err := exec.LookPath("initdb"); err == nil {
-		// A link on PATH may lead to one program of many.
-		if resolved, err := filepath.EvalSymlinks(path); err == nil {
-			candidates = append(candidates, filepath.Dir(resolved))
-		}
-	}
-	versions, err := filepath.Glob("/usr/lib/postgresql/*/bin")
-	if err != nil {
-		return "", err
-	}
-	version := func(folder string) int {
-		number, _ := strconv.Atoi(filepath.Base(filepath.Dir(folder)))
-		return number
-	}
-	slices.SortFunc(versions, func(a, b string) int { return version(b) - version(a) })
-	for _, folder := range append(candidates, versions...) {
-		_, initdb := os.Stat(filepath.Join(folder, "initdb"))
-		_, server := os.Stat(filepath.Join(folder, "postgres"))
-		if initdb == nil && server == nil {
-			return folder, nil
-		}
-	}
-	return "", errors.New("no PostgreSQL server on PATH or in /usr/lib/postgresql: install it, on Debian with `apt-get install postgresql-15`, or leave this out with -sections program")
-}
-
-// useUnprivilegedAccount gives root the account that the server runs as:
-// PostgreSQL refuses to be run by root.
-func (p *postgres) useUnprivilegedAccount() error {
-	if os.Geteuid() != 0 {
-		return nil
-	}
-	account, err := user.Lookup("postgres")
-	if err != nil {
-		return fmt.Errorf("an account to run PostgreSQL as: %w", err)
-	}
-	uid, uidErr := strconv.ParseUint(account.Uid, 10, 32)
-	gid, gidErr := strconv.ParseUint(account.Gid, 10, 32)
-	if err := errors.Join(uidErr, gidErr); err != nil {
+// useUnprivilegedAccount gives the folder to the account that the server runs as.
+func (p *postgres) useUnprivilegedAccount() (err error) {
+	if p.account, err = localpostgres.UnprivilegedAccount(); err != nil || p.account == nil {
 		return err
 	}
-	p.account = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
 	// The account must get through to its folder, and sees no more: what else is in
 	// these two is closed itself.
 	for _, above := range []string{filepath.Dir(p.folder), filepath.Dir(filepath.Dir(p.folder))} {
@@ -117,7 +78,7 @@ func (p *postgres) useUnprivilegedAccount() error {
 			return err
 		}
 	}
-	return os.Chown(p.folder, int(uid), int(gid))
+	return os.Chown(p.folder, int(p.account.Uid), int(p.account.Gid))
 }
 
 // command is a program of the server, as its account. A server must not outlive

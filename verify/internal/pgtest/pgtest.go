@@ -8,11 +8,8 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
-	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -21,6 +18,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
+
+	"stateful-postgres/internal/postgres"
 )
 
 // RequireVariable makes a missing PostgreSQL a failure instead of a skipped test.
@@ -90,7 +89,7 @@ func Start(t testing.TB) *Server {
 // RequireVariable is 1.
 func needBinaries(t testing.TB) string {
 	t.Helper()
-	binaries, err := findBinaries()
+	binaries, err := postgres.FindBinaries()
 	if err != nil {
 		if os.Getenv(RequireVariable) == "1" {
 			t.Fatalf("%v (%s=1)", err, RequireVariable)
@@ -123,58 +122,12 @@ func (s *Server) remove() error {
 	return errors.Join(s.stop(syscall.SIGINT), os.RemoveAll(s.root))
 }
 
-// findBinaries returns the directory that holds initdb and postgres.
-func findBinaries() (string, error) {
-	var candidates []string
-	if path, err := exec.LookPath("initdb"); err == nil {
-		// A link on PATH may lead to one program of many.
-		if resolved, err := filepath.EvalSymlinks(path); err == nil {
-			candidates = append(candidates, filepath.Dir(resolved))
-		}
-	}
-	if out, err := exec.Command("pg_config", "--bindir").Output(); err == nil {
-		candidates = append(candidates, strings.TrimSpace(string(out)))
-	}
-	versions, _ := filepath.Glob("/usr/lib/postgresql/*/bin")
-	slices.SortFunc(versions, func(a, b string) int { return majorVersion(b) - majorVersion(a) })
-	candidates = append(candidates, versions...)
-	for _, directory := range candidates {
-		if _, err := os.Stat(filepath.Join(directory, "initdb")); err != nil {
-			continue
-		}
-		if _, err := os.Stat(filepath.Join(directory, "postgres")); err == nil {
-			return directory, nil
-		}
-	}
-	return "", errors.New("no PostgreSQL server found on PATH or under /usr/lib/postgresql: install it, " +
-		"on Debian with: apt-get install postgresql-15")
-}
-
-func majorVersion(binaries string) int {
-	version, _ := strconv.Atoi(filepath.Base(filepath.Dir(binaries)))
-	return version
-}
-
-// useUnprivilegedAccount gives root the account that the server runs as: PostgreSQL refuses
-// to be run by root.
-func (s *Server) useUnprivilegedAccount() error {
-	if os.Geteuid() != 0 {
-		return nil
-	}
-	account, err := user.Lookup("postgres")
-	if err != nil {
-		account, err = user.Lookup("nobody")
-	}
-	if err != nil {
-		return fmt.Errorf("an account other than root to run PostgreSQL as: %w", err)
-	}
-	uid, uidErr := strconv.ParseUint(account.Uid, 10, 32)
-	gid, gidErr := strconv.ParseUint(account.Gid, 10, 32)
-	if err := errors.Join(uidErr, gidErr); err != nil {
+// useUnprivilegedAccount gives the directory to the account that the server runs as.
+func (s *Server) useUnprivilegedAccount() (err error) {
+	if s.account, err = postgres.UnprivilegedAccount(); err != nil || s.account == nil {
 		return err
 	}
-	s.account = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
-	return os.Chown(s.root, int(uid), int(gid))
+	return os.Chown(s.root, int(s.account.Uid), int(s.account.Gid))
 }
 
 func (s *Server) command(name string, args ...string) *exec.Cmd {
