@@ -69,20 +69,15 @@ func lookUp(ctx context.Context, cluster clients, namespace, volumeName string) 
 	if err := live.lookUpOtherSetUp(ctx, cluster, namespace); err != nil {
 		return live, err
 	}
-	_, err := cluster.core.ConfigMaps(namespace).Get(ctx, markerName, metav1.GetOptions{})
-	switch {
-	case err == nil:
-		live.marker = true
-	case !apierrors.IsNotFound(err):
-		return live, fmt.Errorf("config map %s in namespace %s: %w", markerName, namespace, err)
+	marker, err := cluster.core.ConfigMaps(namespace).Get(ctx, markerName, metav1.GetOptions{})
+	if marker, err = ifFound(marker, err, "config map", namespace, markerName); err != nil {
+		return live, err
 	}
+	live.marker = marker != nil
 
 	claim, err := cluster.core.PersistentVolumeClaims(namespace).Get(ctx, claimName(0), metav1.GetOptions{})
-	switch {
-	case apierrors.IsNotFound(err):
-		return live, nil
-	case err != nil:
-		return live, fmt.Errorf("claim %s in namespace %s: %w", claimName(0), namespace, err)
+	if claim, err = ifFound(claim, err, "claim", namespace, claimName(0)); err != nil || claim == nil {
+		return live, err
 	}
 	live.claim = claim
 
@@ -110,13 +105,18 @@ func lookUpSecret(ctx context.Context, core corev1client.CoreV1Interface, namesp
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
 	secret, err := core.Secrets(namespace).Get(ctx, name, metav1.GetOptions{})
+	return ifFound(secret, err, "secret", namespace, name)
+}
+
+// ifFound is what a Get answered, nil for an object that is not there.
+func ifFound[T any](object *T, err error, kind, namespace, name string) (*T, error) {
 	switch {
 	case apierrors.IsNotFound(err):
 		return nil, nil
 	case err != nil:
-		return nil, fmt.Errorf("secret %s in namespace %s: %w", name, namespace, err)
+		return nil, fmt.Errorf("%s %s in namespace %s: %w", kind, name, namespace, err)
 	}
-	return secret, nil
+	return object, nil
 }
 
 // lookUpVolume reads the volume that the settings name.
@@ -143,29 +143,26 @@ func (live *existing) lookUpVolume(ctx context.Context, cluster clients, name st
 // password in the ConfigMap would stay, for they have another manager.
 func (live *existing) lookUpOtherSetUp(ctx context.Context, cluster clients, namespace string) error {
 	set, err := cluster.apps.StatefulSets(namespace).Get(ctx, statefulSetName, metav1.GetOptions{})
-	switch {
-	case apierrors.IsNotFound(err):
-	case err != nil:
-		return fmt.Errorf("stateful set %s in namespace %s: %w", statefulSetName, namespace, err)
-	case !isOwnStatefulSet(set):
+	if set, err = ifFound(set, err, "stateful set", namespace, statefulSetName); err != nil {
+		return err
+	}
+	if set != nil && !isOwnStatefulSet(set) {
 		live.otherSetUp = append(live.otherSetUp, fmt.Sprintf("StatefulSet %s (%s)", statefulSetName, metav1.FormatLabelSelector(set.Spec.Selector)))
 	}
 	for _, name := range []string{serviceName, headlessServiceName} {
 		service, err := cluster.core.Services(namespace).Get(ctx, name, metav1.GetOptions{})
-		switch {
-		case apierrors.IsNotFound(err):
-		case err != nil:
-			return fmt.Errorf("service %s in namespace %s: %w", name, namespace, err)
-		case !isOwnSelector(service.Spec.Selector):
+		if service, err = ifFound(service, err, "service", namespace, name); err != nil {
+			return err
+		}
+		if service != nil && !isOwnSelector(service.Spec.Selector) {
 			live.otherSetUp = append(live.otherSetUp, fmt.Sprintf("Service %s (%s)", name, labels.FormatLabels(service.Spec.Selector)))
 		}
 	}
 	configMap, err := cluster.core.ConfigMaps(namespace).Get(ctx, configMapName, metav1.GetOptions{})
-	switch {
-	case apierrors.IsNotFound(err):
-	case err != nil:
-		return fmt.Errorf("config map %s in namespace %s: %w", configMapName, namespace, err)
-	default:
+	if configMap, err = ifFound(configMap, err, "config map", namespace, configMapName); err != nil {
+		return err
+	}
+	if configMap != nil {
 		if _, found := configMap.Data[passwordKey]; found {
 			live.otherSetUp = append(live.otherSetUp, fmt.Sprintf("ConfigMap %s (with a password)", configMapName))
 		}
