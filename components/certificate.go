@@ -16,6 +16,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"stateful-postgres/internal/certificate"
 )
 
 const (
@@ -204,7 +206,7 @@ func readForeign(data map[string][]byte, preferred string, now time.Time) (forei
 	case now.Before(leaf.NotBefore):
 		return foreign{}, fmt.Errorf("its certificate is valid only from %s", leaf.NotBefore.UTC().Format(time.DateOnly))
 	}
-	found := foreign{name: nameFor(leaf, preferred)}
+	found := foreign{name: certificate.NameFor(leaf, preferred, serviceName)}
 	if found.name == "" {
 		return foreign{}, errors.New("its certificate has no DNS name and no IP address (subjectAltName)")
 	}
@@ -213,7 +215,7 @@ func readForeign(data map[string][]byte, preferred string, now time.Time) (forei
 		return foreign{}, err
 	}
 	if found.authority = string(data[tlsAuthority]); found.authority == "" {
-		found.authority = selfSigned(chain)
+		found.authority = certificate.SelfSigned(chain)
 	}
 	if found.authority == "" {
 		return found, nil
@@ -229,32 +231,4 @@ func readForeign(data map[string][]byte, preferred string, now time.Time) (forei
 		return foreign{}, fmt.Errorf("no client accepts its certificate: %w", err)
 	}
 	return found, nil
-}
-
-// nameFor is a name that a certificate is for: the preferred one, else its first.
-func nameFor(certificate *x509.Certificate, preferred string) string {
-	switch {
-	case certificate.VerifyHostname(preferred) == nil:
-		return preferred
-	case len(certificate.DNSNames) > 0:
-		// Clients ask for a name, not for a wildcard.
-		if domain, isWildcard := strings.CutPrefix(certificate.DNSNames[0], "*."); isWildcard {
-			return serviceName + "." + domain
-		}
-		return certificate.DNSNames[0]
-	case len(certificate.IPAddresses) > 0:
-		return certificate.IPAddresses[0].String()
-	}
-	return ""
-}
-
-// selfSigned is the certificate of a chain that nobody else signed, as PEM.
-func selfSigned(chain []*x509.Certificate) string {
-	for _, certificate := range slices.Backward(chain) {
-		if bytes.Equal(certificate.RawIssuer, certificate.RawSubject) &&
-			certificate.CheckSignature(certificate.SignatureAlgorithm, certificate.RawTBSCertificate, certificate.Signature) == nil {
-			return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate.Raw}))
-		}
-	}
-	return ""
 }

@@ -1,16 +1,16 @@
 package cluster
 
 import (
-	"bytes"
 	"context"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"stateful-postgres/internal/certificate"
 )
 
 // Keys of a Secret of the type kubernetes.io/tls, and the one that cert-manager adds.
@@ -71,28 +71,20 @@ func certificateSecret(template *corev1.PodTemplateSpec, container *corev1.Conta
 func readCertificate(data map[string][]byte, preferred string) (*Certificate, error) {
 	var chain []*x509.Certificate
 	for block, rest := pem.Decode(data[certificateKey]); block != nil; block, rest = pem.Decode(rest) {
-		certificate, err := x509.ParseCertificate(block.Bytes)
+		parsed, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", certificateKey, err)
 		}
-		chain = append(chain, certificate)
+		chain = append(chain, parsed)
 	}
 	if len(chain) == 0 {
 		return nil, fmt.Errorf("%s holds no certificate", certificateKey)
 	}
 	found := &Certificate{Authority: string(data[authorityKey])}
-	if last := chain[len(chain)-1]; found.Authority == "" && bytes.Equal(last.RawIssuer, last.RawSubject) {
-		// Signed by itself.
-		found.Authority = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: last.Raw}))
+	if found.Authority == "" {
+		found.Authority = certificate.SelfSigned(chain)
 	}
-	switch leaf := chain[0]; {
-	case leaf.VerifyHostname(preferred) == nil:
-		found.Name = preferred
-	case len(leaf.DNSNames) > 0:
-		found.Name = strings.Replace(leaf.DNSNames[0], "*", "postgres", 1)
-	case len(leaf.IPAddresses) > 0:
-		found.Name = leaf.IPAddresses[0].String()
-	default:
+	if found.Name = certificate.NameFor(chain[0], preferred, "postgres"); found.Name == "" {
 		return nil, errors.New("its certificate is for no DNS name and no IP address")
 	}
 	return found, nil
