@@ -17,7 +17,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"stateful-postgres/local/internal/cluster"
-	"stateful-postgres/local/internal/components"
 	"stateful-postgres/local/internal/controlplane"
 	"stateful-postgres/local/internal/layout"
 	"stateful-postgres/local/internal/machine"
@@ -25,17 +24,18 @@ import (
 	"stateful-postgres/local/internal/status"
 	"stateful-postgres/local/internal/supervisor"
 	"stateful-postgres/local/internal/topology"
+	"stateful-postgres/local/internal/upstream"
 )
 
 func main() { os.Exit(run(os.Args)) }
 
 func run(args []string) int {
 	// Components parse their own flags: nothing of ours comes in between.
-	if name := filepath.Base(args[0]); components.Has(name) {
-		return components.Run(name, args[1:])
+	if name := filepath.Base(args[0]); upstream.Has(name) {
+		return upstream.Run(name, args[1:])
 	}
 	if len(args) >= 3 && args[1] == "component" {
-		return components.Run(args[2], args[3:])
+		return upstream.Run(args[2], args[3:])
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
 	defer stop()
@@ -67,7 +67,7 @@ func newCommand() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newUp(), newDown(), newStatus(), newLoad(), newEnv(), newSupervise(), newMachine())
+	root.AddCommand(newUp(), newDown(), newStatus(), newNode(), newLoad(), newEnv(), newSupervise(), newMachine())
 	return root
 }
 
@@ -128,6 +128,36 @@ func newStatus() *cobra.Command {
 			return c.Describe(command.Context(), command.OutOrStdout())
 		},
 	}
+}
+
+// newNode is for tests of what happens when a node goes away.
+func newNode() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "node",
+		Short: "Take a node away, or bring it back: a test of what runs in the cluster",
+		Args:  cobra.NoArgs,
+		RunE:  func(command *cobra.Command, _ []string) error { return command.Help() },
+	}
+	for fault, short := range map[supervisor.Fault]string{
+		supervisor.Crash:      "End a node at once, as the loss of power does; it stays down",
+		supervisor.Start:      "Start a node that crashed",
+		supervisor.Disconnect: "Let no packet into or out of a node; what it runs goes on",
+		supervisor.Connect:    "Connect a node that was disconnected",
+	} {
+		root.AddCommand(&cobra.Command{
+			Use:   string(fault) + " NODE",
+			Short: short,
+			Args:  cobra.ExactArgs(1),
+			RunE: func(command *cobra.Command, args []string) error {
+				c, err := newCluster()
+				if err != nil {
+					return err
+				}
+				return c.Strike(command.Context(), fault, args[0])
+			},
+		})
+	}
+	return root
 }
 
 func newLoad() *cobra.Command {

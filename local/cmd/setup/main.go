@@ -1,11 +1,11 @@
 // Command setup makes this machine ready for the local cluster: it installs
-// the Debian packages that are missing, assembles the container images and
-// builds the cluster's programs and, where there is no Pulumi CLI, the pinned
-// one. Run again with nothing changed it does nothing, killed at any moment it
-// goes on where it was.
+// the Debian packages that are missing, assembles the container images,
+// compiles the Pulumi program and verify and builds the cluster's programs and,
+// where there is no Pulumi CLI, the pinned one. Run again with nothing changed
+// it only looks, killed at any moment it goes on where it was.
 //
 // It is run from source before anything else is built, so it uses nothing but
-// the standard library and small packages of this module.
+// the standard library and small packages.
 package main
 
 import (
@@ -17,6 +17,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"golang.org/x/sync/errgroup"
 
 	"stateful-postgres/local/internal/layout"
 	"stateful-postgres/local/internal/setup/tool"
@@ -40,18 +42,20 @@ func run(ctx context.Context, args []string, stderr io.Writer) int {
 	flags := flag.NewFlagSet("setup", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.Usage = func() {
-		fmt.Fprintln(stderr, "Usage: go run ./cmd/setup\n\nMakes this machine ready for the local cluster. There is nothing to set.")
+		fmt.Fprintln(stderr, "Usage: go run ./cmd/setup [-go-only]\n\nMakes this machine ready for the local cluster.")
+		flags.PrintDefaults()
 	}
+	goOnly := flags.Bool("go-only", false, "do not build what only Pulumi programs in TypeScript or YAML need, unless it is there already")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return 0
 	} else if err != nil {
 		return exitUsage
 	}
 	if flags.NArg() > 0 {
-		fmt.Fprintf(stderr, "setup: unexpected argument %q: there is nothing to set\n", flags.Arg(0))
+		fmt.Fprintf(stderr, "setup: unexpected argument %q: there are none\n", flags.Arg(0))
 		return exitUsage
 	}
-	err := ready(ctx, stderr)
+	err := ready(ctx, stderr, *goOnly)
 	if err == nil {
 		return 0
 	}
@@ -69,8 +73,8 @@ func run(ctx context.Context, args []string, stderr io.Writer) int {
 	return exitFailed
 }
 
-// ready makes the machine ready, step by step.
-func ready(ctx context.Context, stderr io.Writer) error {
+// ready makes the machine ready.
+func ready(ctx context.Context, stderr io.Writer, goOnly bool) error {
 	facts, err := checkHost()
 	if err != nil {
 		return err
@@ -84,17 +88,38 @@ func ready(ctx context.Context, stderr io.Writer) error {
 		return err
 	}
 	defer unlock()
-	s := setup{layout: l, facts: facts, status: status.New(stderr)}
-	for _, step := range []func(context.Context) error{
-		s.packages,
-		s.postgresImage,
-		s.programs,
-		s.programImages,
-	} {
-		if err := step(ctx); err != nil {
-			return err
-		}
+	s := setup{layout: l, facts: facts, status: status.New(stderr), goOnly: goOnly}
+	// Packages and modules come over the network, the compilers keep the
+	// processors busy: together they take little longer than the compilers alone.
+	err = together(ctx,
+		inOrder(s.packages, s.postgresImages),
+		inOrder(s.programs, s.programImages),
+	)
+	if err != nil {
+		return err
 	}
 	s.status.Note("All that the local cluster needs is in place.")
 	return nil
+}
+
+// inOrder is a step made of several, one after the other.
+func inOrder(steps ...func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		for _, step := range steps {
+			if err := step(ctx); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// together runs steps at the same time. The first that fails interrupts the
+// others, and its error is returned when they have ended.
+func together(ctx context.Context, steps ...func(context.Context) error) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, step := range steps {
+		group.Go(func() error { return step(ctx) })
+	}
+	return group.Wait()
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"stateful-postgres/local/internal/layout"
+	"stateful-postgres/local/internal/setup/build"
 	"stateful-postgres/local/internal/setup/host"
 )
 
@@ -115,6 +117,47 @@ func TestSetUpRemovesWhatAnUnfinishedOneLeft(t *testing.T) {
 	require.NoError(t, err)
 	unlock()
 	require.NoDirExists(t, l.Temp())
+}
+
+func TestProgramsForOtherLanguagesAreLeftOutUnlessTheyAreThere(t *testing.T) {
+	t.Parallel()
+	l := layout.Layout{Root: t.TempDir()}
+	programs := func() []build.Program { return build.Pulumi(l, build.Versions{}) }
+	names := func(goOnly bool) []string {
+		var names []string
+		for _, p := range needed(programs(), goOnly) {
+			names = append(names, p.Name)
+		}
+		return names
+	}
+	inGo := []string{"pulumi", "pulumi-language-go", "pulumi-language-go", "pulumi-resource-kubernetes"}
+	require.Equal(t, inGo, names(true))
+	require.Len(t, names(false), len(programs()))
+	require.NoError(t, os.MkdirAll(l.Bin(), 0o755))
+	require.NoError(t, os.WriteFile(l.Binary("pulumi-language-yaml"), nil, 0o755))
+	require.ElementsMatch(t, append(inGo, "pulumi-language-yaml"), names(true))
+}
+
+func TestFirstFailureInterruptsWhatRunsBesideIt(t *testing.T) {
+	t.Parallel()
+	failure := errors.New("no mirror answers")
+	var done []string
+	begun := make(chan struct{})
+	err := together(t.Context(),
+		func(ctx context.Context) error {
+			close(begun)
+			<-ctx.Done()
+			done = append(done, "interrupted")
+			return ctx.Err()
+		},
+		inOrder(
+			func(context.Context) error { <-begun; return failure },
+			func(context.Context) error { done = append(done, "went on"); return nil },
+		),
+	)
+	require.ErrorIs(t, err, failure)
+	require.Equal(t, []string{"interrupted"}, done)
+	require.NoError(t, together(t.Context(), inOrder(func(ctx context.Context) error { return ctx.Err() })))
 }
 
 func TestLinkReplacesWhateverIsThere(t *testing.T) {

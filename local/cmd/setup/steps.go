@@ -10,9 +10,9 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
-	"stateful-postgres/local/image/postgres"
 	"stateful-postgres/local/internal/image"
 	"stateful-postgres/local/internal/layout"
 	"stateful-postgres/local/internal/setup/build"
@@ -20,6 +20,7 @@ import (
 	"stateful-postgres/local/internal/setup/pulumi"
 	"stateful-postgres/local/internal/setup/tool"
 	"stateful-postgres/local/internal/status"
+	"stateful-postgres/local/postgresimage"
 )
 
 // setup is what the steps share.
@@ -27,6 +28,8 @@ type setup struct {
 	layout layout.Layout
 	facts  host.Facts
 	status *status.Status
+	// goOnly leaves out what Pulumi programs in Go do not need.
+	goOnly bool
 }
 
 // checkHost refuses a machine that cannot run the local cluster, before
@@ -75,55 +78,70 @@ func (s setup) packages(ctx context.Context) error {
 	})
 }
 
-// postgresImage comes before the long compilation: what may be wrong with the
-// machine's package sources shows early.
-func (s setup) postgresImage(ctx context.Context) error {
-	path := s.layout.Image("postgres")
-	if image.Fresh(path, image.Postgres, postgres.Inputs()) {
-		return nil
-	}
-	return s.step("Assembling the PostgreSQL image", "postgres-image", func(log *tool.Log, update func(string)) error {
-		temp, err := s.temp("postgres-image-")
+func (s setup) postgresImages(ctx context.Context) error {
+	for _, release := range postgresimage.Releases {
+		path := s.layout.Image(release.File())
+		if image.Fresh(path, release.Image(), release.Inputs()) {
+			continue
+		}
+		err := s.step("Assembling the image of PostgreSQL "+release.Major, release.File(), func(log *tool.Log, update func(string)) error {
+			temp, err := s.temp(release.File() + "-")
+			if err != nil {
+				return err
+			}
+			defer os.RemoveAll(temp)
+			return release.Build(ctx, log, path, temp, update)
+		})
 		if err != nil {
 			return err
 		}
-		defer os.RemoveAll(temp)
-		return postgres.Build(ctx, log, path, temp, update)
-	})
+	}
+	// What a set-up of an earlier version made.
+	if err := os.Remove(s.layout.Image("postgres")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
-// programs builds the cluster's programs and, unless there is a Pulumi CLI to
-// use, the Pulumi toolchain.
+// programs compiles the Pulumi program and verify, and builds the cluster's
+// programs and, unless there is a Pulumi CLI to use, the Pulumi toolchain.
 func (s setup) programs(ctx context.Context) error {
 	versions, err := build.ReadVersions(s.layout)
 	if err != nil {
 		return err
 	}
-	wanted := build.Cluster(s.layout)
-	toolchain := build.Pulumi(s.layout, versions)
-	cli, err := pulumi.Find(ctx, s.layout, os.Getenv("PATH"))
+	wanted, err := s.wanted(ctx, versions)
 	if err != nil {
 		return err
 	}
-	switch {
-	case cli != nil && cli.Recent():
-		if err := pulumi.RemoveOwn(s.layout); err != nil {
-			return err
-		}
-	case cli != nil:
-		s.status.Note("%s is %s; %s or newer is needed, so one is built for this checkout", cli.Path, cli.Version, pulumi.MinVersion)
-		fallthrough
-	default:
-		wanted = append(wanted, toolchain...)
-	}
-
 	builder := &build.Builder{Layout: s.layout, Versions: versions}
 	stale, err := builder.Stale(wanted)
 	if err != nil {
 		return err
 	}
+	// The program and verify are made of few modules, and compiled while all
+	// the others are downloaded. What they share with the others is compiled
+	// then.
+	err = together(ctx,
+		func(ctx context.Context) error {
+			return s.step("Building the program and verify", "project", func(log *tool.Log, update func(string)) error {
+				return build.Project(ctx, s.layout, log, update)
+			})
+		},
+		func(ctx context.Context) error {
+			if len(stale) == 0 {
+				return nil
+			}
+			return s.step("Downloading Kubernetes and Pulumi", "modules", func(log *tool.Log, update func(string)) error {
+				return build.Fetch(ctx, log, stale, update)
+			})
+		},
+	)
+	if err != nil {
+		return err
+	}
 	if len(stale) > 0 {
-		err := s.step("Building the programs", "build", func(log *tool.Log, update func(string)) error {
+		err := s.step("Building Kubernetes and Pulumi", "build", func(log *tool.Log, update func(string)) error {
 			builder.Log = log
 			builder.Place = func(ctx context.Context, p build.Program, built string) error {
 				if p.Name == "pulumi-resource-kubernetes" {
@@ -139,6 +157,32 @@ func (s setup) programs(ctx context.Context) error {
 	}
 	// localkube is kubectl when it is called by that name.
 	return link("localkube", s.layout.Binary("kubectl"))
+}
+
+// wanted lists the programs that this machine needs. It removes those that would
+// hide the Pulumi CLI that is to be used.
+func (s setup) wanted(ctx context.Context, versions build.Versions) ([]build.Program, error) {
+	wanted := build.Cluster(s.layout)
+	cli, err := pulumi.Find(ctx, s.layout, os.Getenv("PATH"))
+	if err != nil {
+		return nil, err
+	}
+	if cli != nil && cli.Recent() {
+		return wanted, pulumi.RemoveOwn(s.layout)
+	}
+	if cli != nil {
+		s.status.Note("%s is %s; %s or newer is needed, so one is built for this checkout", cli.Path, cli.Version, pulumi.MinVersion)
+	}
+	return append(wanted, needed(build.Pulumi(s.layout, versions), s.goOnly)...), nil
+}
+
+// needed leaves out the programs for other languages than Go, but not those
+// that are there: they would no longer fit the CLI.
+func needed(programs []build.Program, goOnly bool) []build.Program {
+	return slices.DeleteFunc(programs, func(p build.Program) bool {
+		_, missing := os.Stat(p.Product)
+		return goOnly && p.OtherLanguage && missing != nil
+	})
 }
 
 // link makes path a symbolic link to target.

@@ -97,11 +97,38 @@ func (c *Cluster) Up(ctx context.Context, nodes int) error {
 	} else if err != nil {
 		return err
 	}
-	info, err := supervisor.Ask(ctx)
+	info, err := c.returned(ctx)
 	if err != nil {
 		return err
 	}
 	return c.waitUntilReady(ctx, info)
+}
+
+// returned brings back the nodes that somebody took away.
+func (c *Cluster) returned(ctx context.Context) (supervisor.Info, error) {
+	info, err := supervisor.Ask(ctx)
+	if err != nil {
+		return info, err
+	}
+	for _, m := range info.Machines {
+		for fault, so := range map[supervisor.Fault]bool{supervisor.Start: m.Crashed, supervisor.Connect: m.Disconnected} {
+			if !so {
+				continue
+			}
+			if err := supervisor.Strike(ctx, fault, m.Name); err != nil {
+				return info, err
+			}
+		}
+	}
+	return info, nil
+}
+
+// Strike does something to a node of the cluster that runs.
+func (c *Cluster) Strike(ctx context.Context, fault supervisor.Fault, node string) error {
+	if _, err := c.running(ctx); err != nil {
+		return err
+	}
+	return supervisor.Strike(ctx, fault, node)
 }
 
 // plan decides about nodes and subnet: what was there before stays, if it can.

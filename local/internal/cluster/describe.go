@@ -32,6 +32,12 @@ func (c *Cluster) Describe(ctx context.Context, out io.Writer) error {
 		if m.PID != 0 {
 			state = "runs"
 		}
+		switch {
+		case m.Crashed:
+			state = "crashed"
+		case m.Disconnected:
+			state = "disconnected"
+		}
 		fmt.Fprintf(w, "%s\t(process %d)\t%s\t\t%d\t\n", m.Name, m.PID, state, m.Restarts)
 		for _, component := range m.Status.Components {
 			state := "down"

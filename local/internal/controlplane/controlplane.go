@@ -8,11 +8,11 @@ import (
 	"net"
 	"time"
 
-	"stateful-postgres/local/internal/components"
 	"stateful-postgres/local/internal/machine"
 	"stateful-postgres/local/internal/pki"
 	"stateful-postgres/local/internal/provisioner"
 	"stateful-postgres/local/internal/topology"
+	"stateful-postgres/local/internal/upstream"
 )
 
 const (
@@ -30,12 +30,12 @@ func Run(ctx context.Context, m *machine.Machine) error {
 	keys := pki.In(m.Layout)
 	address := t.ControlPlane().String()
 
-	stopEtcd := m.Start(components.Etcd, m.Self(components.Etcd, "--data-dir="+m.Dir("etcd")))
+	stopEtcd := m.Start(upstream.Etcd, m.Self(upstream.Etcd, "--data-dir="+m.Dir("etcd")))
 	defer stopEtcd()
-	if err := machine.WaitFor(ctx, components.Etcd, etcdTimeout, accepts(etcdAddress)); err != nil {
+	if err := machine.WaitFor(ctx, upstream.Etcd, etcdTimeout, accepts(etcdAddress)); err != nil {
 		return err
 	}
-	stopAPIServer := m.Start(components.APIServer, m.Self(components.APIServer,
+	stopAPIServer := m.Start(upstream.APIServer, m.Self(upstream.APIServer,
 		"--etcd-servers=http://"+etcdAddress,
 		"--bind-address="+address,
 		"--advertise-address="+address,
@@ -57,11 +57,11 @@ func Run(ctx context.Context, m *machine.Machine) error {
 		"--profiling=false",
 	))
 	defer stopAPIServer()
-	if err := machine.WaitFor(ctx, components.APIServer, apiServerTimeout, accepts(net.JoinHostPort(address, fmt.Sprint(topology.APIServerPort)))); err != nil {
+	if err := machine.WaitFor(ctx, upstream.APIServer, apiServerTimeout, accepts(net.JoinHostPort(address, fmt.Sprint(topology.APIServerPort)))); err != nil {
 		return err
 	}
 	for name, command := range map[string][]string{
-		components.ControllerManager: m.Self(components.ControllerManager,
+		upstream.ControllerManager: m.Self(upstream.ControllerManager,
 			"--kubeconfig="+keys.Kubeconfig(pki.ControllerManager),
 			"--service-account-private-key-file="+keys.ServiceAccountKey(),
 			"--root-ca-file="+keys.CA(),
@@ -70,13 +70,13 @@ func Run(ctx context.Context, m *machine.Machine) error {
 			"--bind-address=127.0.0.1",
 			"--profiling=false",
 		),
-		components.Scheduler: m.Self(components.Scheduler,
+		upstream.Scheduler: m.Self(upstream.Scheduler,
 			"--kubeconfig="+keys.Kubeconfig(pki.Scheduler),
 			"--leader-elect=false",
 			"--bind-address=127.0.0.1",
 			"--profiling=false",
 		),
-		components.VolumeProvisioner: m.Self(components.VolumeProvisioner,
+		upstream.VolumeProvisioner: m.Self(upstream.VolumeProvisioner,
 			"--kubeconfig="+keys.Kubeconfig(pki.Provisioner),
 			"--volumes="+provisioner.Folder(m.Layout),
 		),

@@ -22,7 +22,7 @@ import (
 const (
 	Pause    = "localhost/pause:1"
 	CoreDNS  = "localhost/coredns:1.14.7"
-	Postgres = "localhost/postgres:15"
+	Postgres = "localhost/postgres" // a tag for each major version
 )
 
 // Image is an image of one layer.

@@ -19,8 +19,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"stateful-postgres/local/internal/daemon"
 	"stateful-postgres/local/internal/layout"
-	"stateful-postgres/local/internal/process"
 )
 
 // Root is where every machine sees the checkout's .local folder, as
@@ -38,16 +38,16 @@ type Machine struct {
 	// Layout gives the paths as seen inside.
 	Layout layout.Layout
 	// Reaper starts every program of the machine.
-	Reaper *process.Reaper
+	Reaper *daemon.Reaper
 
 	mu      sync.Mutex
-	runners []*process.Runner
+	runners []*daemon.Runner
 }
 
 // Status is what a machine tells about itself.
 type Status struct {
-	Machine    string           `json:"machine"`
-	Components []process.Status `json:"components"`
+	Machine    string          `json:"machine"`
+	Components []daemon.Status `json:"components"`
 }
 
 // StatusFile is where a machine keeps its Status.
@@ -88,7 +88,7 @@ func Run(name string, do func(context.Context, *Machine) error) error {
 			return err
 		}
 	}
-	m.Reaper = process.NewReaper()
+	m.Reaper = daemon.NewReaper()
 	return do(ctx, m)
 }
 
@@ -131,7 +131,40 @@ func (m *Machine) mountAll(outside layout.Layout) error {
 			return fmt.Errorf("mount a private %s: %w", dir, err)
 		}
 	}
+	if err := coverKernelSettings(); err != nil {
+		return err
+	}
 	return bind(fmt.Sprintf("/proc/self/fd/%d", local), m.Layout.Local())
+}
+
+// KernelSettings are the files below /proc/sys that the kubelet writes to and that
+// all namespaces of a kernel share (k8s.io/component-helpers/node/util/sysctl).
+var KernelSettings = []string{
+	"vm/overcommit_memory", "vm/panic_on_oom",
+	"kernel/panic", "kernel/panic_on_oops", "kernel/keys/root_maxkeys", "kernel/keys/root_maxbytes",
+}
+
+// coverKernelSettings puts a file of the machine's own in the place of each kernel
+// setting, or the kubelet would change the host's for good.
+func coverKernelSettings() error {
+	const own = "/run/kernel-settings"
+	for _, key := range KernelSettings {
+		setting, copied := filepath.Join("/proc/sys", key), filepath.Join(own, key)
+		value, err := os.ReadFile(setting)
+		if err != nil {
+			return err
+		}
+		if err := os.MkdirAll(filepath.Dir(copied), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(copied, value, 0o644); err != nil {
+			return err
+		}
+		if err := unix.Mount(copied, setting, "", unix.MS_BIND, ""); err != nil {
+			return fmt.Errorf("cover %s: %w", setting, err)
+		}
+	}
+	return nil
 }
 
 // Bind shows the folder source, which is made if it is missing, at target.
@@ -172,7 +205,7 @@ func (m *Machine) Self(component string, args ...string) []string {
 // stops it and waits for its end.
 func (m *Machine) Start(name string, command []string) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
-	runner := process.NewRunner(m.Reaper, process.Component{
+	runner := daemon.NewRunner(m.Reaper, daemon.Component{
 		Name:    name,
 		Command: command,
 		Log:     filepath.Join(m.Layout.Logs(), m.Name, name+".log"),

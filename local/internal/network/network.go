@@ -141,6 +141,26 @@ func WireNode(t topology.Topology, node topology.Node, pid, controlPlanePID int)
 	})
 }
 
+// Unplug takes a node's link out of the bridge. Nothing else changes, and neither
+// end is told, as when a switch fails.
+func Unplug(node topology.Node, controlPlanePID int) error {
+	return inside(controlPlanePID, func(h *netlink.Handle) error {
+		link, err := h.LinkByName(node.Name)
+		if err != nil {
+			return fmt.Errorf("%s: %w", node.Name, err)
+		}
+		if err := h.LinkSetNoMaster(link); err != nil {
+			return fmt.Errorf("take %s out of %s: %w", node.Name, topology.Bridge, err)
+		}
+		return nil
+	})
+}
+
+// Plug puts it back.
+func Plug(node topology.Node, controlPlanePID int) error {
+	return inside(controlPlanePID, func(h *netlink.Handle) error { return plug(h, node.Name) })
+}
+
 // addRoutes sends each node's pods to that node, and everything for Services
 // to the link: kube-proxy's rules rewrite it, but without any route a packet
 // is refused before it comes to them. There is no way out of the machines.

@@ -12,9 +12,9 @@ import (
 	"strings"
 	"time"
 
+	"stateful-postgres/local/internal/daemon"
 	"stateful-postgres/local/internal/layout"
 	"stateful-postgres/local/internal/machine"
-	"stateful-postgres/local/internal/process"
 	"stateful-postgres/local/internal/topology"
 )
 
@@ -112,7 +112,7 @@ func importImages(ctx context.Context, m *machine.Machine, n topology.Node) erro
 	}
 	for _, archive := range missing {
 		var out bytes.Buffer
-		if err := process.RunOnce(ctx, m.Reaper, &out, ImportCommand(archive)...); err != nil {
+		if err := daemon.RunOnce(ctx, m.Reaper, &out, ImportCommand(archive)...); err != nil {
 			return fmt.Errorf("import %s: %w: %s", filepath.Base(archive), err, strings.TrimSpace(out.String()))
 		}
 		if err := images.Loaded(archive); err != nil {

@@ -10,12 +10,12 @@ import (
 	"path/filepath"
 	"time"
 
-	"stateful-postgres/local/internal/components"
 	"stateful-postgres/local/internal/layout"
 	"stateful-postgres/local/internal/machine"
 	"stateful-postgres/local/internal/pki"
 	"stateful-postgres/local/internal/provisioner"
 	"stateful-postgres/local/internal/topology"
+	"stateful-postgres/local/internal/upstream"
 )
 
 const (
@@ -61,9 +61,9 @@ func Run(ctx context.Context, m *machine.Machine, number int) error {
 	if err := importImages(ctx, m, n); err != nil {
 		return err
 	}
-	stopProxy := m.Start(components.Proxy, m.Self(components.Proxy, "--config="+proxyConfig))
+	stopProxy := m.Start(upstream.Proxy, m.Self(upstream.Proxy, "--config="+proxyConfig))
 	defer stopProxy()
-	stopKubelet := m.Start(components.Kubelet, m.Self(components.Kubelet,
+	stopKubelet := m.Start(upstream.Kubelet, m.Self(upstream.Kubelet,
 		"--kubeconfig="+keys.Kubeconfig(n.Name),
 		"--config="+kubeletConfig,
 		"--root-dir="+kubeletRoot,

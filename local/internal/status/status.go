@@ -2,14 +2,15 @@
 // on a terminal one line a step with a spinner and the time so far, elsewhere
 // (a pipe, a file, a CI log) plain lines that need no terminal to be read.
 //
-// A Status shows one step at a time. It says that a step failed, not why: the
-// error goes back to the caller, who decides what to print.
+// Steps may run at the same time. A Status says that a step failed, not why:
+// the error goes back to the caller, who decides what to print.
 package status
 
 import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -27,7 +28,7 @@ const (
 
 var frames = []string{"⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"}
 
-// Status writes the state of one step after the other.
+// Status writes the state of steps.
 type Status struct {
 	out      io.Writer
 	terminal bool
@@ -37,15 +38,15 @@ type Status struct {
 	tick func(time.Duration) (<-chan time.Time, func())
 
 	mu sync.Mutex // guards the writer and the fields below
-	// running is the step under way, nil between steps.
-	running *step
+	// running are the steps under way, in the order in which they began.
+	running []*step
+	frame   int
 }
 
 type step struct {
 	title  string
 	detail string
 	start  time.Time
-	frame  int
 }
 
 // New returns a Status that writes to out. Out is taken for a terminal when it
@@ -72,12 +73,12 @@ func ticker(d time.Duration) (<-chan time.Time, func()) {
 // just now; the last such detail stays visible when the step fails. The error
 // of do is returned as it is.
 func (s *Status) Step(title string, do func(update func(detail string)) error) error {
-	s.begin(title)
+	st := s.begin(title)
 	finished := make(chan struct{})
 	shown := make(chan struct{})
 	go func() {
 		defer close(shown)
-		s.show(finished)
+		s.show(st, finished)
 	}()
 	succeeded := false
 	var err error
@@ -85,9 +86,9 @@ func (s *Status) Step(title string, do func(update func(detail string)) error) e
 		// Runs when do panics as well: a spinner must not outlive its step.
 		close(finished)
 		<-shown
-		s.end(succeeded)
+		s.end(st, succeeded)
 	}()
-	err = do(s.update)
+	err = do(func(detail string) { s.update(st, detail) })
 	succeeded = err == nil
 	return err
 }
@@ -100,26 +101,25 @@ func (s *Status) Note(format string, args ...any) {
 	s.draw()
 }
 
-func (s *Status) begin(title string) {
+func (s *Status) begin(title string) *step {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.running = &step{title: title, start: s.now()}
+	st := &step{title: title, start: s.now()}
+	s.running = append(s.running, st)
 	s.draw()
+	return st
 }
 
-func (s *Status) update(detail string) {
+func (s *Status) update(st *step, detail string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.running == nil {
-		return
-	}
 	// One line is one line, whatever a tool printed.
-	s.running.detail = strings.Join(strings.Fields(detail), " ")
+	st.detail = strings.Join(strings.Fields(detail), " ")
 	s.draw()
 }
 
 // show moves the spinner, or reports from time to time, until finished closes.
-func (s *Status) show(finished <-chan struct{}) {
+func (s *Status) show(st *step, finished <-chan struct{}) {
 	interval := firstReport
 	if s.terminal {
 		interval = frameInterval
@@ -133,11 +133,11 @@ func (s *Status) show(finished <-chan struct{}) {
 		case <-ticks:
 		}
 		s.mu.Lock()
-		if s.terminal {
-			s.running.frame++
+		if !s.terminal {
+			s.line(fmt.Sprintf("  %s (%s so far)", st, Elapsed(s.now().Sub(st.start))))
+		} else if st == s.running[0] {
+			s.frame++
 			s.draw()
-		} else {
-			s.line(fmt.Sprintf("  %s (%s so far)", s.running, Elapsed(s.now().Sub(s.running.start))))
 		}
 		s.mu.Unlock()
 		if !s.terminal && interval != reportInterval {
@@ -148,30 +148,33 @@ func (s *Status) show(finished <-chan struct{}) {
 	}
 }
 
-func (s *Status) end(succeeded bool) {
+func (s *Status) end(st *step, succeeded bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	mark := s.paint("32", "✓")
-	text := s.running.title
+	text := st.title
 	if !succeeded {
 		mark = s.paint("31", "✗")
-		text = s.running.String()
+		text = st.String()
 	}
-	elapsed := Elapsed(s.now().Sub(s.running.start))
-	s.running = nil
-	s.line(fmt.Sprintf("%s %s (%s)", mark, text, elapsed))
+	s.running = slices.DeleteFunc(s.running, func(other *step) bool { return other == st })
+	s.line(fmt.Sprintf("%s %s (%s)", mark, text, Elapsed(s.now().Sub(st.start))))
+	s.draw()
 }
 
-// draw shows the running step on a terminal. The line is cut at the terminal's
+// draw shows the running steps on a terminal. The line is cut at the terminal's
 // edge (autowrap off while it is written): a wrapped line could not be taken
 // back by a carriage return.
 func (s *Status) draw() {
-	if !s.terminal || s.running == nil {
+	if !s.terminal || len(s.running) == 0 {
 		return
 	}
-	frame := s.paint("36", frames[s.running.frame%len(frames)])
-	elapsed := Elapsed(s.now().Sub(s.running.start).Truncate(time.Second))
-	fmt.Fprintf(s.out, "\r\x1b[?7l%s %s (%s)\x1b[K\x1b[?7h", frame, s.running, elapsed)
+	var shown []string
+	for _, st := range s.running {
+		shown = append(shown, fmt.Sprintf("%s (%s)", st, Elapsed(s.now().Sub(st.start).Truncate(time.Second))))
+	}
+	frame := s.paint("36", frames[s.frame%len(frames)])
+	fmt.Fprintf(s.out, "\r\x1b[?7l%s %s\x1b[K\x1b[?7h", frame, strings.Join(shown, " · "))
 }
 
 // line writes a line that stays, in place of a drawn one.

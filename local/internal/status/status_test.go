@@ -121,6 +121,36 @@ func TestTerminalLineIsRedrawnInPlace(t *testing.T) {
 	require.Equal(t, 2, strings.Count(text, "\n"), "only lines that stay may move the cursor down: %q", text)
 }
 
+// Steps that run together share the line on a terminal. One that ends leaves a
+// line of its own above those that go on.
+func TestStepsMayRunAtTheSameTime(t *testing.T) {
+	t.Parallel()
+	for _, terminal := range []bool{false, true} {
+		s, out, c := setup(terminal)
+		require.NoError(t, s.Step("Building", func(update func(string)) error {
+			update("12 of 40")
+			return s.Step("Assembling", func(inner func(string)) error {
+				inner("unpacking")
+				update("13 of 40")
+				c.mu.Lock()
+				c.time = c.time.Add(3 * time.Second)
+				c.mu.Unlock()
+				return nil
+			})
+		}))
+		text := out.String()
+		if !terminal {
+			require.Equal(t, "✓ Assembling (3 s)\n✓ Building (3 s)\n", text)
+			continue
+		}
+		require.Contains(t, text, "Building: 13 of 40 (0 s) · Assembling: unpacking (0 s)")
+		_, after, found := strings.Cut(text, "✓ Assembling (3 s)\n")
+		require.True(t, found, "%q", text)
+		require.Contains(t, after, "Building: 13 of 40 (3 s)")
+		require.True(t, strings.HasSuffix(after, "✓ Building (3 s)\n"), "%q", text)
+	}
+}
+
 func TestStepEndsWhenItPanics(t *testing.T) {
 	t.Parallel()
 	s, out, _ := setup(false)

@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -41,9 +43,12 @@ type Info struct {
 type MachineInfo struct {
 	Name string `json:"name"`
 	// PID is the machine's process 1 as the host sees it, 0 while it is down.
-	PID      int            `json:"pid"`
-	Restarts int            `json:"restarts"`
-	Status   machine.Status `json:"status"`
+	PID      int `json:"pid"`
+	Restarts int `json:"restarts"`
+	// Crashed and Disconnected say that somebody took the node away.
+	Crashed      bool           `json:"crashed"`
+	Disconnected bool           `json:"disconnected"`
+	Status       machine.Status `json:"status"`
 }
 
 // ErrNotRunning says that no cluster runs on this machine.
@@ -72,6 +77,11 @@ func (s *Supervisor) serve(listener net.Listener) *http.Server {
 		}
 	})
 	mux.HandleFunc("POST /stop", func(http.ResponseWriter, *http.Request) { s.stop() })
+	mux.HandleFunc("POST /nodes/{node}/{fault}", func(w http.ResponseWriter, r *http.Request) {
+		if err := s.strike(Fault(r.PathValue("fault")), r.PathValue("node")); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+		}
+	})
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: askTimeout}
 	go func() {
 		if err := server.Serve(ownersOnly{listener}); !errors.Is(err, http.ErrServerClosed) {
@@ -86,7 +96,7 @@ func (s *Supervisor) info() Info {
 	defer s.mu.Unlock()
 	info := Info{Root: s.layout.Root, PID: os.Getpid(), Started: s.started, Topology: s.topology}
 	for _, name := range s.topology.Machines() {
-		m := MachineInfo{Name: name, Restarts: s.restarts[name]}
+		m := MachineInfo{Name: name, Restarts: s.restarts[name], Crashed: s.crashed[name], Disconnected: s.disconnected[name]}
 		if r := s.machines[name]; r != nil && r.alive() {
 			m.PID = r.pid
 		}
@@ -144,37 +154,35 @@ func client() *http.Client {
 // Ask returns what the supervisor of this machine tells, or [ErrNotRunning].
 func Ask(ctx context.Context) (Info, error) {
 	var info Info
-	response, err := do(ctx, http.MethodGet, "/info")
-	if err != nil {
-		return info, err
-	}
-	defer response.Body.Close()
-	if err := json.NewDecoder(response.Body).Decode(&info); err != nil {
-		return info, fmt.Errorf("the local cluster's supervisor: %w", err)
-	}
-	return info, nil
+	return info, do(ctx, http.MethodGet, "/info", &info)
 }
 
 // Stop asks the supervisor to end the cluster; it does not wait for the end.
-func Stop(ctx context.Context) error {
-	response, err := do(ctx, http.MethodPost, "/stop")
+func Stop(ctx context.Context) error { return do(ctx, http.MethodPost, "/stop", nil) }
+
+// do asks for something. The answer goes to where into points, if anywhere.
+func do(ctx context.Context, method, path string, into any) error {
+	request, err := http.NewRequestWithContext(ctx, method, "http://localkube"+path, nil)
 	if err != nil {
 		return err
 	}
-	return response.Body.Close()
-}
-
-func do(ctx context.Context, method, path string) (*http.Response, error) {
-	request, err := http.NewRequestWithContext(ctx, method, "http://localkube"+path, nil)
-	if err != nil {
-		return nil, err
-	}
 	response, err := client().Do(request)
 	if errors.Is(err, syscall.ECONNREFUSED) {
-		return nil, ErrNotRunning
+		return ErrNotRunning
 	}
 	if err != nil {
-		return nil, fmt.Errorf("ask the local cluster's supervisor: %w", err)
+		return fmt.Errorf("ask the local cluster's supervisor: %w", err)
 	}
-	return response, nil
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		text, err := io.ReadAll(io.LimitReader(response.Body, 1<<10))
+		return errors.Join(err, errors.New(strings.TrimSpace(string(text))))
+	}
+	if into == nil {
+		return nil
+	}
+	if err := json.NewDecoder(response.Body).Decode(into); err != nil {
+		return fmt.Errorf("the local cluster's supervisor: %w", err)
+	}
+	return nil
 }

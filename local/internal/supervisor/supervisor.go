@@ -44,8 +44,10 @@ type Supervisor struct {
 	// machines holds those that run, by name.
 	machines map[string]*running
 	restarts map[string]int
-	stopping bool
-	stop     context.CancelFunc
+	// crashed and disconnected are nodes that somebody took away.
+	crashed, disconnected map[string]bool
+	stopping              bool
+	stop                  context.CancelFunc
 }
 
 // running is a machine's process 1, seen from the host.
@@ -63,6 +65,7 @@ func Run(ctx context.Context, l layout.Layout, t topology.Topology) error {
 	s := &Supervisor{
 		layout: l, topology: t, started: time.Now(), stop: stop,
 		machines: map[string]*running{}, restarts: map[string]int{},
+		crashed: map[string]bool{}, disconnected: map[string]bool{},
 	}
 	listener, err := net.Listen("unix", socket)
 	if err != nil {
@@ -135,6 +138,10 @@ func (s *Supervisor) keepRunning(ctx context.Context, name string) {
 			case <-time.After(restartPause):
 			}
 			s.mu.Lock()
+			if s.crashed[name] {
+				s.mu.Unlock()
+				continue
+			}
 			s.restarts[name]++
 			s.mu.Unlock()
 			err := s.startMachine(name)
@@ -181,6 +188,11 @@ func (s *Supervisor) wire(name string, pid int) error {
 			if m := s.machines[node.Name]; m != nil && m.alive() {
 				if err := network.WireNode(s.topology, node, m.pid, pid); err != nil {
 					return err
+				}
+				if s.disconnected[node.Name] {
+					if err := network.Unplug(node, pid); err != nil {
+						return err
+					}
 				}
 			}
 		}

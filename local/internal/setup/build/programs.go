@@ -24,6 +24,9 @@ type Program struct {
 	Sources []string
 	// Product is the file that is there once the program is in place.
 	Product string
+	// OtherLanguage says that only Pulumi programs in other languages than Go
+	// need it.
+	OtherLanguage bool
 }
 
 // Versions are the versions that programs are told to report, since a package
@@ -110,15 +113,15 @@ func Pulumi(l layout.Layout, v Versions) []Program {
 		{
 			Name: "pulumi-language-nodejs", Package: "./cmd/pulumi-language-nodejs", Module: module(l),
 			Sources: []string{languageHost, filepath.Join(module(l), "cmd", "pulumi-language-nodejs")},
-			Product: l.Binary("pulumi-language-nodejs"),
+			Product: l.Binary("pulumi-language-nodejs"), OtherLanguage: true,
 		},
 		{
 			Name: "pulumi-language-nodejs", Package: "github.com/pulumi/pulumi/sdk/v3/nodejs/cmd/pulumi-language-nodejs", Module: hosts,
-			Product: filepath.Join(l.Lib(), "pulumi-language-nodejs"),
+			Product: filepath.Join(l.Lib(), "pulumi-language-nodejs"), OtherLanguage: true,
 		},
 		{
 			Name: "pulumi-language-yaml", Package: "github.com/pulumi/pulumi-yaml/cmd/pulumi-language-yaml", Module: module(l),
-			Product: l.Binary("pulumi-language-yaml"),
+			Product: l.Binary("pulumi-language-yaml"), OtherLanguage: true,
 		},
 		{
 			Name: "pulumi-resource-kubernetes", Package: "./cmd/pulumi-resource-kubernetes", Module: module(l),

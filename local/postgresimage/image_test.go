@@ -1,26 +1,23 @@
-package postgres
+package postgresimage
 
 import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"stateful-postgres/local/internal/image"
 )
-
-func TestImageIsNamedByItsMajorVersion(t *testing.T) {
-	t.Parallel()
-	require.True(t, strings.HasSuffix(image.Postgres, ":"+Major), image.Postgres)
-}
 
 func TestInputsAreTheSameEachTime(t *testing.T) {
 	t.Parallel()
-	require.Equal(t, Inputs(), Inputs())
-	require.Len(t, Inputs(), 64)
+	seen := map[string]bool{}
+	for _, release := range Releases {
+		require.Equal(t, release.Inputs(), release.Inputs())
+		require.Len(t, release.Inputs(), 64)
+		require.False(t, seen[release.Inputs()], "each release has its own")
+		seen[release.Inputs()] = true
+	}
 }
 
 func TestScriptsAreWellFormed(t *testing.T) {

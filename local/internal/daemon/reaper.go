@@ -1,6 +1,6 @@
-// Package process starts the long-running programs of a machine, keeps their
+// Package daemon starts the long-running programs of a machine, keeps their
 // logs and starts them again when they die.
-package process
+package daemon
 
 import (
 	"errors"

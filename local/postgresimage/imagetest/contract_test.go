@@ -1,4 +1,4 @@
-package contract
+package imagetest
 
 import (
 	"bytes"
@@ -26,7 +26,7 @@ func TestFirstStartMakesTheDatabaseAndLaterOnesKeepIt(t *testing.T) {
 	require.Equal(t, "codewizard|UTF8|en_US.utf8|en_US.utf8", first.sql(t, "wizard", "codewizard",
 		"select datname, pg_encoding_to_char(encoding), datcollate, datctype from pg_database where datname = current_database()"))
 	require.Equal(t, "t", first.sql(t, "wizard", "codewizard", "select rolsuper from pg_roles where rolname = 'wizard'"))
-	require.Equal(t, "15", first.sql(t, "wizard", "codewizard", "select current_setting('server_version_num')::int / 10000"))
+	require.Equal(t, release.Major, first.sql(t, "wizard", "codewizard", "select current_setting('server_version_num')::int / 10000"))
 	require.Equal(t, "*", first.sql(t, "wizard", "codewizard", "show listen_addresses"))
 	require.NoError(t, first.login(t, "wizard", "codewizard", password))
 	require.ErrorContains(t, first.login(t, "wizard", "codewizard", "wrong"), "password authentication failed")
@@ -218,7 +218,7 @@ func TestInitialisationSurvivesBeingKilledAtAnyMoment(t *testing.T) {
 	}
 	for _, moment := range []string{
 		"creating configuration files", "performing post-bootstrap initialization", "syncing data to disk",
-		"starting PostgreSQL 15", "shutting down",
+		"starting PostgreSQL " + release.Major, "shutting down",
 	} {
 		c := run(t, data, o)
 		c.waitFor(t, moment)
@@ -243,7 +243,7 @@ func TestInitdbArgumentsAreSplitAsByAShell(t *testing.T) {
 	}, lab...)})
 	c.waitReady(t)
 	require.Equal(t, "on|4MB", c.sql(t, "wizard", "codewizard", "select current_setting('data_checksums'), current_setting('wal_segment_size')"))
-	require.Equal(t, "de-DE", c.sql(t, "wizard", "codewizard", "select daticulocale from pg_database where datname = 'codewizard'"))
+	require.Equal(t, "de-DE", c.sql(t, "wizard", "codewizard", "select datlocale from pg_database where datname = 'codewizard'"))
 }
 
 func TestFlagsGoToTheServer(t *testing.T) {
@@ -260,9 +260,9 @@ func TestOtherCommandsAreRunAsTheyAre(t *testing.T) {
 		want string
 	}{
 		"a program as root":       {args: []string{"id", "-u"}, want: "0"},
-		"a shell":                 {args: []string{"sh", "-c", "echo $PG_MAJOR"}, want: "15"},
-		"a question to postgres":  {args: []string{"postgres", "--version"}, want: "postgres (PostgreSQL) 15"},
-		"a question as flag only": {args: []string{"--version"}, want: "postgres (PostgreSQL) 15"},
+		"a shell":                 {args: []string{"sh", "-c", "echo $PG_MAJOR"}, want: release.Major},
+		"a question to postgres":  {args: []string{"postgres", "--version"}, want: "postgres (PostgreSQL) " + release.Major},
+		"a question as flag only": {args: []string{"--version"}, want: "postgres (PostgreSQL) " + release.Major},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -331,7 +331,7 @@ func TestImageHoldsNothingOfTheMachineThatMadeIt(t *testing.T) {
 	require.Empty(t, config.User)
 	require.Contains(t, config.ExposedPorts, "5432/tcp")
 	require.Contains(t, config.Volumes, dataDir)
-	require.Regexp(t, `PG_VERSION=15\.\d+`, strings.Join(config.Env, "\n"))
+	require.Regexp(t, `PG_VERSION=`+release.Major+`\.\d+`, strings.Join(config.Env, "\n"))
 }
 
 func TestSocketFolderIsThereAndOpenToAnyUser(t *testing.T) {

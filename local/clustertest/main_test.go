@@ -1,8 +1,8 @@
-// Package e2e tests the local cluster as its user runs it: through the
+// Package clustertest tests the local cluster as its user runs it: through the
 // localkube program, on this machine, as root. It needs what make setup makes
 // and, since it stops and kills the cluster, is run only when LOCALKUBE_TEST
 // is set: by make test.
-package e2e
+package clustertest
 
 import (
 	"bytes"
@@ -22,6 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"stateful-postgres/local/internal/layout"
+	"stateful-postgres/local/internal/machine"
 	"stateful-postgres/local/internal/supervisor"
 )
 
@@ -38,7 +39,7 @@ var checkout layout.Layout
 
 func TestMain(m *testing.M) {
 	if os.Getenv("LOCALKUBE_TEST") == "" {
-		fmt.Fprintln(os.Stderr, "local/e2e: no test ran: they stop and kill the local cluster; make test runs them (LOCALKUBE_TEST=1)")
+		fmt.Fprintln(os.Stderr, "local/clustertest: no test ran: they stop and kill the local cluster; make test runs them (LOCALKUBE_TEST=1)")
 		// go test says "no tests to run" then, instead of a plain "ok".
 		if err := flag.Set("test.run", "^$"); err != nil {
 			panic(err)
@@ -140,7 +141,7 @@ func hostState(t *testing.T) map[string]string {
 		}
 	}
 	state["cgroups"] = strings.Join(folders, "\n")
-	for _, key := range []string{"net/ipv4/ip_forward", "kernel/panic", "vm/overcommit_memory"} {
+	for _, key := range append([]string{"net/ipv4/ip_forward"}, machine.KernelSettings...) {
 		value, err := os.ReadFile("/proc/sys/" + key)
 		require.NoError(t, err)
 		state[key] = string(value)
@@ -162,6 +163,13 @@ func TestHostIsAfterDownWhatItWasBeforeUp(t *testing.T) {
 	require.Equal(t, before["listeners"], during["listeners"], "something listens on an address of the host")
 	require.Equal(t, before["firewall"], during["firewall"])
 	require.Equal(t, before["mounts"], during["mounts"])
+	// On a host whose settings are as the kubelet wants them no change would show.
+	mounts, err := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", machineOf(t, "node-1").PID))
+	require.NoError(t, err)
+	for _, key := range machine.KernelSettings {
+		require.Contains(t, string(mounts), " /proc/sys/"+key+" ", "the node changes the host's own setting")
+		require.Equal(t, before[key], during[key])
+	}
 	out, err = localkube(checkout, "down")
 	require.NoError(t, err, out)
 	require.Equal(t, before, hostState(t))
@@ -191,10 +199,10 @@ func TestCredentialsAreTheOwnersAlone(t *testing.T) {
 
 func TestComponentThatDiesIsStartedAgain(t *testing.T) {
 	up(t)
-	for machine, component := range map[string]string{"node-1": "kubelet", "control-plane": "kube-apiserver"} {
+	for node, component := range map[string]string{"node-1": "kubelet", "control-plane": "kube-apiserver"} {
 		t.Run(component, func(t *testing.T) {
 			find := func() (pid, restarts int) {
-				for _, c := range machineOf(t, machine).Status.Components {
+				for _, c := range machineOf(t, node).Status.Components {
 					if c.Name == component {
 						return c.PID, c.Restarts
 					}
@@ -203,7 +211,7 @@ func TestComponentThatDiesIsStartedAgain(t *testing.T) {
 			}
 			pid, before := find()
 			require.NotZero(t, pid)
-			init := strconv.Itoa(machineOf(t, machine).PID)
+			init := strconv.Itoa(machineOf(t, node).PID)
 			out, err := command("/", "nsenter", "--target", init, "--mount", "--pid", "kill", "-9", strconv.Itoa(pid))
 			require.NoError(t, err, out)
 			require.Eventually(t, func() bool {
@@ -211,7 +219,7 @@ func TestComponentThatDiesIsStartedAgain(t *testing.T) {
 				return pid != 0 && restarts > before
 			}, eventually, tick)
 			up(t)
-			require.FileExists(t, filepath.Join(checkout.Logs(), machine, component+".log"))
+			require.FileExists(t, filepath.Join(checkout.Logs(), node, component+".log"))
 		})
 	}
 }

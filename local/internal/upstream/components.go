@@ -1,6 +1,6 @@
-// Package components holds the upstream programs that the one binary contains,
+// Package upstream holds the upstream programs that the one binary contains,
 // unmodified: their own commands with their own flags.
-package components
+package upstream
 
 import (
 	"context"

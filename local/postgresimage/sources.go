@@ -1,4 +1,4 @@
-package postgres
+package postgresimage
 
 import (
 	"bytes"
@@ -23,7 +23,7 @@ type aptSources struct {
 
 // sources asks apt, so that mirrors, proxies and keys are those that the
 // machine uses, however they are configured.
-func sources(ctx context.Context, log *tool.Log, update func(string)) (aptSources, error) {
+func sources(ctx context.Context, log *tool.Log, suite string, update func(string)) (aptSources, error) {
 	ask := func(args ...string) (string, error) {
 		var out bytes.Buffer
 		err := log.Run(ctx, tool.Command{Args: args, Stdout: &out, Line: update})
@@ -52,7 +52,7 @@ func sources(ctx context.Context, log *tool.Log, update func(string)) (aptSource
 	}
 	result := aptSources{config: fetchSettings(dump)}
 	for _, e := range entries {
-		result.list += fmt.Sprintf("deb %s %s main\n", e.uri, Suite+e.pocket)
+		result.list += fmt.Sprintf("deb %s %s main\n", e.uri, suite+e.pocket)
 	}
 	if result.keys, err = keyFiles(entries); err != nil {
 		return aptSources{}, err

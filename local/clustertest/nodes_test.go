@@ -1,4 +1,4 @@
-package e2e
+package clustertest
 
 import (
 	"fmt"
@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -42,7 +43,7 @@ spec:
       securityContext: {runAsNonRoot: true, runAsUser: 999, runAsGroup: 999, fsGroup: 999, seccompProfile: {type: RuntimeDefault}}
       containers:
         - name: postgres
-          image: localhost/postgres:15
+          image: localhost/postgres:17
           imagePullPolicy: Never
           env:
             - {name: POSTGRES_PASSWORD, value: only-for-this-test}
@@ -144,4 +145,38 @@ func TestThreeNodes(t *testing.T) {
 		waitForDatabase(t)
 		require.Equal(t, "1000", query(t, "select count(*) from kept"))
 	})
+}
+
+func TestNodesGoAwayAndComeBack(t *testing.T) {
+	up(t, "--nodes", "2")
+	node := ask(t).Topology.Node(2)
+	reachable := func() bool {
+		_, err := command("/", "bash", "-c", fmt.Sprintf("exec 3<>/dev/tcp/%s/10250", node.Address))
+		return err == nil
+	}
+	require.Eventually(t, reachable, eventually, tick, "the kubelet of %s", node.Name)
+	for _, c := range []struct{ away, back string }{{"disconnect", "connect"}, {"crash", "start"}} {
+		before := ask(t).Machines[2].PID
+		out, err := localkube(checkout, "node", c.away, node.Name)
+		require.NoError(t, err, out)
+		require.False(t, reachable(), c.away)
+		status, err := localkube(checkout, "status")
+		require.NoError(t, err, status)
+		require.Contains(t, status, c.away+"ed")
+		// Nobody brings it back by itself.
+		time.Sleep(3 * time.Second)
+		require.False(t, reachable(), c.away)
+		out, err = localkube(checkout, "node", c.back, node.Name)
+		require.NoError(t, err, out)
+		require.Eventually(t, reachable, eventually, tick, c.back)
+		require.Equal(t, c.away == "disconnect", ask(t).Machines[2].PID == before)
+	}
+	out, err := localkube(checkout, "node", "crash", "node-3")
+	require.Error(t, err)
+	require.Contains(t, out, `node "node-3": expected one of node-1, node-2`)
+	out, err = localkube(checkout, "node", "crash", node.Name)
+	require.NoError(t, err, out)
+	up(t, "--nodes", "2")
+	require.True(t, reachable(), "up brings back what was away")
+	up(t, "--nodes", "1")
 }

@@ -1,7 +1,7 @@
-// Package postgres assembles the PostgreSQL image of the local cluster from
-// Debian's packages. A container of it behaves as one of the official image:
+// Package postgresimage assembles the PostgreSQL images of the local cluster from
+// Debian's packages. A container of one behaves as one of the official image:
 // the same variables, user, folders and signals.
-package postgres
+package postgresimage
 
 import (
 	"bytes"
@@ -20,12 +20,28 @@ import (
 	"stateful-postgres/local/internal/setup/tool"
 )
 
-// Major is the major version of PostgreSQL and Suite the release of Debian that
-// has it, whatever release this machine runs. They go together.
-const (
-	Major = "15"
-	Suite = "bookworm"
-)
+// Release is what an image is made of.
+type Release struct {
+	// Major is the major version of PostgreSQL, and Suite the release of Debian
+	// that has it, whatever release this machine runs.
+	Major, Suite string
+	// Packages are installed besides the server.
+	Packages []string
+}
+
+// Releases are the images of the local cluster. The first is the one that stacks
+// use: the major version of the component's own default, with Patroni. The other
+// shows what happens to data of another major version.
+var Releases = []Release{
+	{Major: "17", Suite: "trixie", Packages: []string{"patroni"}},
+	{Major: "15", Suite: "bookworm"},
+}
+
+// Image is the image's name.
+func (r Release) Image() string { return image.Postgres + ":" + r.Major }
+
+// File is the name of its archive, as layout.Layout.Image takes it.
+func (r Release) File() string { return "postgres-" + r.Major }
 
 var (
 	//go:embed docker-entrypoint.sh
@@ -38,13 +54,15 @@ var (
 
 // packages are installed besides the essential ones. initdb needs a name for
 // its user, which libnss-wrapper gives to uids that have none.
-var packages = []string{"postgresql-" + Major, "libnss-wrapper"}
+func (r Release) packages() []string {
+	return append([]string{"postgresql-" + r.Major, "libnss-wrapper"}, r.Packages...)
+}
 
 // Inputs identifies what the image is made of. The packages' own versions are
 // not part of it: they are those of the day on which the image is made.
-func Inputs() string {
+func (r Release) Inputs() string {
 	hash := sha256.New()
-	fmt.Fprintln(hash, Major, Suite, runtime.GOARCH, packages, mmdebstrap("", "", ""), config(""))
+	fmt.Fprintln(hash, r.Major, r.Suite, runtime.GOARCH, r.mmdebstrap("", "", ""), r.config(""))
 	for _, file := range [][]byte{entrypoint, prepareHook, finishHook} {
 		fmt.Fprintln(hash, len(file))
 		hash.Write(file)
@@ -53,7 +71,7 @@ func Inputs() string {
 }
 
 // config is that of the official image; version is the server's.
-func config(version string) image.Config {
+func (r Release) config(version string) image.Config {
 	return image.Config{
 		Entrypoint:   []string{"docker-entrypoint.sh"},
 		Cmd:          []string{"postgres"},
@@ -61,9 +79,9 @@ func config(version string) image.Config {
 		Volumes:      map[string]struct{}{"/var/lib/postgresql/data": {}},
 		StopSignal:   "SIGINT", // a fast shutdown
 		Env: []string{
-			"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/lib/postgresql/" + Major + "/bin",
+			"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/lib/postgresql/" + r.Major + "/bin",
 			"LANG=en_US.utf8",
-			"PG_MAJOR=" + Major,
+			"PG_MAJOR=" + r.Major,
 			"PG_VERSION=" + version,
 			"PGDATA=/var/lib/postgresql/data",
 		},
@@ -72,8 +90,8 @@ func config(version string) image.Config {
 
 // Build assembles the image and writes its archive to path. It works in temp,
 // which must be an empty folder.
-func Build(ctx context.Context, log *tool.Log, path, temp string, update func(string)) error {
-	sources, err := sources(ctx, log, update)
+func (r Release) Build(ctx context.Context, log *tool.Log, path, temp string, update func(string)) error {
+	sources, err := sources(ctx, log, r.Suite, update)
 	if err != nil {
 		return err
 	}
@@ -98,9 +116,9 @@ func Build(ctx context.Context, log *tool.Log, path, temp string, update func(st
 	}
 	layer, version := filepath.Join(temp, "root.tar"), filepath.Join(temp, "version")
 	err = log.Run(ctx, tool.Command{
-		Args: mmdebstrap(temp, keys, layer),
+		Args: r.mmdebstrap(temp, keys, layer),
 		Env: []string{
-			"TMPDIR=" + temp, "PG_MAJOR=" + Major,
+			"TMPDIR=" + temp, "PG_MAJOR=" + r.Major,
 			"ENTRYPOINT=" + filepath.Join(temp, entrypointFile), "VERSION_FILE=" + version,
 		},
 		Line: func(line string) { update(strings.TrimPrefix(line, "I: ")) },
@@ -114,8 +132,8 @@ func Build(ctx context.Context, log *tool.Log, path, temp string, update func(st
 	}
 	update("writing the archive")
 	_, err = image.Write(path, image.Image{
-		Name: image.Postgres, Architecture: runtime.GOARCH, Inputs: Inputs(),
-		Config: config(string(bytes.TrimSpace(installed))),
+		Name: r.Image(), Architecture: runtime.GOARCH, Inputs: r.Inputs(),
+		Config: r.config(string(bytes.TrimSpace(installed))),
 	}, layer)
 	return err
 }
@@ -131,12 +149,12 @@ const (
 // mmdebstrap returns the command that makes the root file system. It has a
 // mount namespace of its own: whatever ends it, no mount of it stays behind in
 // the folder, and the folder can be removed.
-func mmdebstrap(temp, keys, layer string) []string {
+func (r Release) mmdebstrap(temp, keys, layer string) []string {
 	args := []string{
 		"unshare", "--mount", "--propagation", "private",
 		"mmdebstrap", "--mode=root", "--variant=essential", "--format=tar", "--skip=output/dev", "--skip=cleanup/apt", "--skip=cleanup/run",
 		"--keyring=" + keys,
-		"--include=" + strings.Join(packages, ","),
+		"--include=" + strings.Join(r.packages(), ","),
 		"--aptopt=" + filepath.Join(temp, aptFile),
 		// Nothing of it needs to survive a crash.
 		"--dpkgopt=force-unsafe-io",
@@ -147,7 +165,7 @@ func mmdebstrap(temp, keys, layer string) []string {
 	return append(args,
 		"--essential-hook="+filepath.Join(temp, prepareFile),
 		"--customize-hook="+filepath.Join(temp, finishFile),
-		Suite, layer, filepath.Join(temp, sourcesFile),
+		r.Suite, layer, filepath.Join(temp, sourcesFile),
 	)
 }
 

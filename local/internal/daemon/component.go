@@ -1,4 +1,4 @@
-package process
+package daemon
 
 import (
 	"context"
@@ -46,6 +46,10 @@ const (
 	firstBackoff = 250 * time.Millisecond
 	maxBackoff   = 10 * time.Second
 
+	// drainTimeout is how long the end waits for the last output. What a component
+	// has started may live on and hold the output open.
+	drainTimeout = 200 * time.Millisecond
+
 	logMegabytes = 50
 	logBackups   = 1
 )
@@ -56,6 +60,8 @@ type Runner struct {
 	reaper    *Reaper
 	changed   func()
 	log       *lumberjack.Logger
+	// copying are those that copy output into the log.
+	copying sync.WaitGroup
 
 	mu     sync.Mutex
 	status Status
@@ -90,7 +96,7 @@ func (r *Runner) update(change func(*Status)) {
 // Run starts the component and starts it again whenever it ends, with growing
 // pauses, until the context is done; then it stops it and returns.
 func (r *Runner) Run(ctx context.Context) {
-	defer r.log.Close()
+	defer r.closeLog()
 	backoff := firstBackoff
 	for ctx.Err() == nil {
 		started := time.Now()
@@ -115,6 +121,21 @@ func (r *Runner) Run(ctx context.Context) {
 	}
 }
 
+// closeLog closes the log once the last output is in it: a write after that would
+// open it again.
+func (r *Runner) closeLog() {
+	drained := make(chan struct{})
+	go func() {
+		defer close(drained)
+		r.copying.Wait()
+	}()
+	select {
+	case <-drained:
+	case <-time.After(drainTimeout):
+	}
+	r.log.Close()
+}
+
 // runOnce runs the program until it ends by itself or the context is done,
 // and says how it ended.
 func (r *Runner) runOnce(ctx context.Context) string {
@@ -126,7 +147,7 @@ func (r *Runner) runOnce(ctx context.Context) string {
 	if err != nil {
 		return err.Error()
 	}
-	go func() {
+	r.copying.Go(func() {
 		defer reader.Close()
 		// A full disk must not stop the component: what cannot be logged is lost.
 		buffer := make([]byte, 32<<10)
@@ -137,7 +158,7 @@ func (r *Runner) runOnce(ctx context.Context) string {
 				return
 			}
 		}
-	}()
+	})
 	null, err := os.Open(os.DevNull)
 	if err != nil {
 		reader.Close()

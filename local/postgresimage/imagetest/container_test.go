@@ -1,4 +1,4 @@
-package contract
+package imagetest
 
 import (
 	"archive/tar"
@@ -20,9 +20,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"stateful-postgres/local/image/postgres"
 	"stateful-postgres/local/internal/image"
 	"stateful-postgres/local/internal/layout"
+	"stateful-postgres/local/postgresimage"
 )
 
 const (
@@ -34,6 +34,9 @@ const (
 	serverUID = 999
 	dataDir   = "/var/lib/postgresql/data"
 )
+
+// release is the image that stacks use.
+var release = postgresimage.Releases[0]
 
 // base is what all tests share: the root file system of the image, which their
 // containers see read-only, and its configuration.
@@ -60,7 +63,8 @@ func prepare() error {
 	if err != nil {
 		return err
 	}
-	if !image.Fresh(l.Image("postgres"), image.Postgres, postgres.Inputs()) {
+	archive := l.Image(release.File())
+	if !image.Fresh(archive, release.Image(), release.Inputs()) {
 		return errors.New("the image is missing or older than its sources: run `make setup`")
 	}
 	if base.dir, err = os.MkdirTemp("", "postgres-image-"); err != nil {
@@ -74,7 +78,7 @@ func prepare() error {
 	if err := os.Mkdir(base.rootFS, 0o755); err != nil {
 		return err
 	}
-	return unpack(l.Image("postgres"))
+	return unpack(archive)
 }
 
 // unpack takes the archive apart: blobs are told apart by what they are.

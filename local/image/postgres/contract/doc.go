@@ -1,3 +1,0 @@
-// Package contract tests the PostgreSQL image of the local cluster against the
-// contract of the official image, by running containers of it.
-package contract
