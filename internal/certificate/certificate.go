@@ -1,6 +1,6 @@
-// Package certificate says what a client has to know to check a server's
-// certificate that it did not make: the component, which tells its clients, and
-// verify, which looks for itself, have to agree.
+// Package certificate makes the certificate of a server, and reads one that
+// somebody else made. What a client has to know to check that one, the component,
+// which tells its clients, and verify, which looks for itself, find out here.
 package certificate
 
 import (

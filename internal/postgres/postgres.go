@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"testing"
 )
 
 // FindBinaries returns the folder that holds initdb and postgres: the one on
@@ -42,6 +43,25 @@ func FindBinaries() (string, error) {
 	}
 	return "", errors.New("no PostgreSQL server found on PATH or under /usr/lib/postgresql: install it, " +
 		"on Debian with: apt-get install postgresql-15")
+}
+
+// RequireVariable is the environment variable that turns a missing PostgreSQL from
+// a test that is left out into one that fails.
+const RequireVariable = "STATEFUL_POSTGRES_REQUIRE_POSTGRES"
+
+// NeedBinaries is FindBinaries for a test. Without a PostgreSQL it leaves the test
+// out, visibly, and fails it when RequireVariable is set.
+func NeedBinaries(t testing.TB) string {
+	t.Helper()
+	binaries, err := FindBinaries()
+	switch required := os.Getenv(RequireVariable); {
+	case err == nil:
+	case required != "":
+		t.Fatalf("%v (%s=%s)", err, RequireVariable, required)
+	default:
+		t.Skip(err)
+	}
+	return binaries
 }
 
 func majorVersion(binaries string) int {

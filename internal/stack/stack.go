@@ -92,8 +92,8 @@ func (s *Stack) Refresh(ctx context.Context, flags ...string) Result {
 }
 
 // Destroy is `pulumi destroy`.
-func (s *Stack) Destroy(ctx context.Context) Result {
-	return s.Run(ctx, s.operation("destroy", []string{"--yes"})...)
+func (s *Stack) Destroy(ctx context.Context, flags ...string) Result {
+	return s.Run(ctx, s.operation("destroy", append([]string{"--yes"}, flags...))...)
 }
 
 func (s *Stack) operation(verb string, flags []string) []string {

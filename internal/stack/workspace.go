@@ -25,7 +25,7 @@ const (
 
 	imageVariable = "STATEFUL_POSTGRES_IMAGE"
 	// defaultImage is the one of the local cluster.
-	defaultImage = "localhost/postgres:15"
+	defaultImage = "localhost/postgres:17"
 )
 
 // Workspace holds the stacks of one process in a folder below .local, which is
@@ -45,17 +45,23 @@ type Workspace struct {
 	stacks map[string]*Stack
 }
 
-// Open makes a workspace and removes what earlier ones for the same purpose
-// left behind. The purpose begins the name of every stack and namespace.
+// Open is OpenIn for the checkout that holds the working directory.
 func Open(ctx context.Context, purpose string) (*Workspace, error) {
+	root, err := findRoot()
+	if err != nil {
+		return nil, err
+	}
+	return OpenIn(ctx, root, purpose)
+}
+
+// OpenIn makes a workspace for the Pulumi program at the top of a checkout, and
+// removes what earlier ones for the same purpose left behind. The purpose begins
+// the name of every stack and namespace.
+func OpenIn(ctx context.Context, root, purpose string) (*Workspace, error) {
 	for _, program := range []string{"pulumi", "kubectl", "go"} {
 		if _, err := exec.LookPath(program); err != nil {
 			return nil, fmt.Errorf("%s is not on PATH: for the local cluster run `make cluster` and `. .local/env`, or install it", program)
 		}
-	}
-	root, err := findRoot()
-	if err != nil {
-		return nil, err
 	}
 	parent := filepath.Join(root, ".local", purpose)
 	if err := os.MkdirAll(parent, 0o700); err != nil {
@@ -65,6 +71,7 @@ func Open(ctx context.Context, purpose string) (*Workspace, error) {
 	if err := w.removeLeftovers(ctx, parent); err != nil {
 		return nil, fmt.Errorf("removing what an earlier run left in %s: %w", parent, err)
 	}
+	var err error
 	if w.Folder, err = os.MkdirTemp(parent, "run-"); err != nil {
 		return nil, err
 	}
@@ -176,7 +183,27 @@ func (w *Workspace) initialConfig(name string) string {
 // NewStack makes an empty stack with the image of the local cluster, or the one
 // that STATEFUL_POSTGRES_IMAGE names.
 func (w *Workspace) NewStack(ctx context.Context, subject string) (*Stack, error) {
-	name := strings.ToLower(fmt.Sprintf("%s-%s-%s", w.purpose, subject, rand.Text()[:6]))
+	return w.newStack(ctx, strings.ToLower(fmt.Sprintf("%s-%s-%s", w.purpose, subject, rand.Text()[:6])))
+}
+
+// NewNamedStack is NewStack with a name that people are going to read. As it may
+// be somebody else's, there must not be such a namespace or file of settings.
+func (w *Workspace) NewNamedStack(ctx context.Context, name string) (*Stack, error) {
+	file := w.initialConfig(name)
+	if _, err := os.Stat(file); !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("stack %s: got a file %s, expected none; move it away for now", name, filepath.Base(file))
+	}
+	found := w.Run(ctx, "kubectl", "get", "namespace", name, "--ignore-not-found", "--output=name")
+	if !found.OK() {
+		return nil, found.Err()
+	}
+	if found.Stdout != "" {
+		return nil, fmt.Errorf("stack %s: got a namespace %s, expected none; if an earlier run was interrupted, try again in a minute", name, name)
+	}
+	return w.newStack(ctx, name)
+}
+
+func (w *Workspace) newStack(ctx context.Context, name string) (*Stack, error) {
 	image := os.Getenv(imageVariable)
 	if image == "" {
 		image = defaultImage
