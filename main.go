@@ -11,6 +11,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"stateful-postgres/components"
+	"stateful-postgres/components/settings"
 )
 
 func main() {
@@ -21,10 +22,7 @@ func main() {
 		if err := json.Unmarshal([]byte(os.Getenv(pulumi.EnvConfig)), &config); err != nil {
 			return fmt.Errorf("%s: expected the stack's config as JSON: %w", pulumi.EnvConfig, err)
 		}
-		args, err := components.ArgsFromConfig(ctx.Project(), config, ctx.IsConfigSecret)
-		if err != nil {
-			return err
-		}
+		args := settings.FromConfig(ctx.Project(), config, ctx.IsConfigSecret)
 		postgres, err := components.NewPostgres(ctx, "postgres", args)
 		if err != nil {
 			return err

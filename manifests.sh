@@ -62,8 +62,9 @@ if ! render >"$work/log" 2>&1; then
   fail "nothing was written"
 fi
 
-# kubectl applies files in the order of their names. The claim has to be there
-# before the StatefulSet, which would make another one in its place.
+# The order of the objects is that of kustomization.yaml, and of the folders for
+# whoever applies the files themselves. The claim has to be there before the
+# StatefulSet, which would make another one in its place.
 mkdir -p "$work/ordered"/{1-namespace,2-objects,3-server}
 for file in "$work"/written/*/*.yaml; do
   case ${file##*/} in
@@ -73,6 +74,10 @@ for file in "$work"/written/*/*.yaml; do
   esac
   mv "$file" "$work/ordered/$place"
 done
+{
+  printf '%s\n' 'apiVersion: kustomize.config.k8s.io/v1beta1' 'kind: Kustomization' 'resources:'
+  (cd "$work/ordered" && printf -- '- %s\n' */*.yaml)
+} >"$work/ordered/kustomization.yaml"
 mkdir -p .local/manifests
 rm -rf "$folder"
 mv "$work/ordered" "$folder"
@@ -81,6 +86,6 @@ find "$folder" -type f | sort
 cat <<END
 
 For your eyes only: they hold the password, a new one unless the stack sets it.
-Compare with a cluster:  kubectl diff -R -f $folder
-Apply without Pulumi:    kubectl apply --server-side -R -f $folder
+Compare with a cluster:  kubectl diff -k $folder
+Apply without Pulumi:    kubectl apply -k $folder
 END

@@ -60,12 +60,12 @@ exec ` + path + ` "$@"`
 
 func (p *pod) volume(name string) string { return filepath.Join(filepath.Dir(p.data), name) }
 
-// files are the files below a folder of the volume.
+// files are the files below a folder of the volume, without the locks.
 func (p *pod) files(t *testing.T, folder string) []string {
 	t.Helper()
 	var found []string
 	require.NoError(t, fs.WalkDir(os.DirFS(p.volume(folder)), ".", func(path string, entry fs.DirEntry, err error) error {
-		if err == nil && entry.Type().IsRegular() {
+		if err == nil && entry.Type().IsRegular() && !strings.HasPrefix(path, "pgdata.lock") {
 			found = append(found, path)
 		}
 		return err
@@ -77,13 +77,13 @@ func TestDatabaseAtTheRootOfTheVolumeIsTakenOver(t *testing.T) {
 	t.Parallel()
 	p := newVolume(t)
 	require.NoError(t, os.Chmod(p.volume(""), 0o770|os.ModeSetgid))
-	require.Zero(t, p.run(t, startScript), p.console.String())
+	require.Zero(t, p.run(t, "start.sh"), p.console.String())
 	require.Equal(t, database, p.files(t, "pgdata"))
 	require.DirExists(t, p.volume("pgdata/pg_tblspc"))
 	require.DirExists(t, p.volume("lost+found"), "it is the file system's")
 	left, err := os.ReadDir(p.volume(""))
 	require.NoError(t, err)
-	require.Len(t, left, 2)
+	require.Len(t, left, 4, "and the locks")
 	mode, err := os.Stat(p.data)
 	require.NoError(t, err)
 	require.Equal(t, os.FileMode(0o700), mode.Mode().Perm())
@@ -92,7 +92,7 @@ func TestDatabaseAtTheRootOfTheVolumeIsTakenOver(t *testing.T) {
 	require.NotContains(t, p.record(t), "entrypoint", "nothing is initialized")
 
 	p.console.Reset()
-	require.Zero(t, p.run(t, startScript))
+	require.Zero(t, p.run(t, "start.sh"))
 	require.Empty(t, p.console.String(), "once is enough")
 }
 
@@ -102,7 +102,7 @@ func TestTakeOverGoesOnWhereItWasInterrupted(t *testing.T) {
 		p := newVolume(t)
 		environment := p.env
 		p.env = append(slices.Clip(environment), "KILL_BEFORE="+strconv.Itoa(call))
-		code := p.run(t, startScript)
+		code := p.run(t, "start.sh")
 		if code == 0 {
 			require.Greater(t, call, len(database), "it was interrupted between any two files")
 			return
@@ -121,7 +121,7 @@ func TestTakeOverGoesOnWhereItWasInterrupted(t *testing.T) {
 		require.Equal(t, database, found, "killed before call %d: every file is in exactly one place", call)
 
 		p.env = environment
-		require.Zero(t, p.run(t, startScript), "killed before call %d: %s", call, &p.console)
+		require.Zero(t, p.run(t, "start.sh"), "killed before call %d: %s", call, &p.console)
 		require.Equal(t, database, p.files(t, "pgdata"))
 		require.NoDirExists(t, p.volume("pgdata.adopting"))
 	}
@@ -168,7 +168,7 @@ func TestDatabaseAtTheRootThatCannotBeTakenOverIsLeftAsItIs(t *testing.T) {
 			p := newVolume(t)
 			test.prepare(t, p)
 			before := p.files(t, "")
-			require.Equal(t, 1, p.run(t, startScript))
+			require.Equal(t, 1, p.run(t, "start.sh"))
 			require.Equal(t, test.expect, p.console.String())
 			require.Equal(t, before, p.files(t, ""))
 			require.NoDirExists(t, p.volume("pgdata.adopting"))
@@ -194,12 +194,12 @@ func TestWrongNamesCanBeCorrectedDuringATakeOver(t *testing.T) {
 			p.env = append(slices.Clip(environment), test.variable)
 			for range 2 {
 				p.console.Reset()
-				require.Equal(t, 1, p.run(t, startScript))
+				require.Equal(t, 1, p.run(t, "start.sh"))
 				require.Equal(t, test.expect, p.console.String())
 				require.NoDirExists(t, p.data)
 			}
 			p.env = environment
-			require.Zero(t, p.run(t, startScript), p.console.String())
+			require.Zero(t, p.run(t, "start.sh"), p.console.String())
 			require.Equal(t, database, p.files(t, "pgdata"))
 		})
 	}
@@ -209,7 +209,7 @@ func TestTakeOverOverwritesNothing(t *testing.T) {
 	t.Parallel()
 	p := newVolume(t)
 	p.write(t, "../pgdata.adopting/base/1")
-	require.Equal(t, 1, p.run(t, startScript))
+	require.Equal(t, 1, p.run(t, "start.sh"))
 	require.Contains(t, p.console.String(), "both hold base; nothing more was moved")
 	require.FileExists(t, p.volume("base/1"))
 	require.FileExists(t, p.volume("pgdata.adopting/base/1"))
@@ -220,7 +220,7 @@ func TestEmptyFolderOfATakeOverIsNoDatabase(t *testing.T) {
 	p := newPod(t, image(""))
 	require.NoError(t, os.Mkdir(p.data+".adopting", 0o700))
 	p.write(t, "../letter.txt")
-	require.Zero(t, p.run(t, startScript), p.console.String())
+	require.Zero(t, p.run(t, "start.sh"), p.console.String())
 	require.Contains(t, p.record(t), "entrypoint: postgres", "initialized as an empty volume is")
 	require.FileExists(t, p.volume("letter.txt"))
 }
@@ -233,7 +233,7 @@ func TestModesThatTheKubeletSetAreTheServersAgain(t *testing.T) {
 		p := newPod(t, image(""))
 		p.write(t, "PG_VERSION")
 		require.NoError(t, os.Chmod(p.data, had))
-		require.Zero(t, p.run(t, startScript), p.console.String())
+		require.Zero(t, p.run(t, "start.sh"), p.console.String())
 		after, err := os.Stat(p.data)
 		require.NoError(t, err)
 		require.Equal(t, want, after.Mode().Perm(), "was %s", had)

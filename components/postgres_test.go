@@ -2,7 +2,6 @@ package components
 
 import (
 	"encoding/json"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,7 +14,9 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/yaml"
+
+	"stateful-postgres/components/settings"
+	"stateful-postgres/internal/contract"
 )
 
 // stack is a program that ran against a recording engine.
@@ -34,7 +35,7 @@ func (s *stack) NewResource(args pulumi.MockResourceArgs) (string, resource.Prop
 	if args.TypeToken == "kubernetes:core/v1:Secret" {
 		// What the engine stores instead of the key that this run generated.
 		data := plain(args.Inputs["data"]).(map[string]any)
-		data[digestKey] = "a2V5"
+		data[contract.DigestKey] = "a2V5"
 		outputs["data"] = resource.MakeSecret(resource.NewPropertyValue(data))
 	}
 	return args.Name, outputs, nil
@@ -95,6 +96,7 @@ const (
 	accountKey   = "kubernetes:core/v1:ServiceAccount/postgres"
 	claimKey     = "kubernetes:core/v1:PersistentVolumeClaim/postgres"
 	setKey       = "kubernetes:apps/v1:StatefulSet/postgres"
+	checkKey     = "kubernetes:batch/v1:Job/postgres-check"
 	providerKey  = "pulumi:providers:kubernetes/postgres"
 )
 
@@ -143,7 +145,7 @@ func TestDeclaresEveryObjectUnderAFixedName(t *testing.T) {
 		require.Equal(t, "postgres", s.input(t, key, "metadata", "labels", "app.kubernetes.io/name"), key)
 		require.Equal(t, "postgres", s.input(t, key, "metadata", "labels", "app.kubernetes.io/instance"), key)
 		require.Equal(t, "pulumi", s.input(t, key, "metadata", "labels", "app.kubernetes.io/managed-by"), key)
-		require.Equal(t, "pulumi-project-stack", s.input(t, key, "metadata", "annotations", annotationFieldManager), key)
+		require.Equal(t, "pulumi-project-stack", s.input(t, key, "metadata", "annotations", contract.AnnotationFieldManager), key)
 		if key != namespaceKey {
 			require.Equal(t, "shop", s.input(t, key, "metadata", "namespace"), key)
 		}
@@ -157,14 +159,15 @@ func TestExportsWhatAClientNeeds(t *testing.T) {
 	s := setup(t, &PostgresArgs{
 		Password: pulumi.ToSecret(pulumi.String("correct horse")).(pulumi.StringOutput),
 		NodePort: 30432,
-	}, map[string]string{"kubernetes:context": "elsewhere", "kubernetes:kubeconfig": "apiVersion: v1"})
+	}, map[string]string{"kubernetes:context": "elsewhere", "kubernetes:cluster": "there", "kubernetes:kubeconfig": "apiVersion: v1"})
 	require.Equal(t, map[string]any{
 		"namespace": "codewizard", "statefulSet": "postgres", "service": "postgres",
 		"headlessService": "postgres-headless", "claim": "postgredb-postgres-0", "configMap": "postgres-config",
 		"secret": "postgres-credentials", "database": "codewizard", "user": "codewizard",
 		"password": "correct horse", "replicas": 1, "serviceType": "NodePort", "port": 5432, "nodePort": 30432,
 		"tls": false, "requireTls": false, "caCertificate": "", "tlsServerName": "",
-		"context": "elsewhere", "kubeconfig": "apiVersion: v1",
+		"context": "elsewhere", "cluster": "there", "kubeconfig": "apiVersion: v1", "dataExpected": true, "clusterUid": "",
+		"highAvailability": false, "replicasService": "", "connectionUri": "postgresql://codewizard@postgres.codewizard.svc:5432/codewizard",
 	}, s.outputs)
 	require.Equal(t, []string{"kubeconfig", "password"}, s.secrets)
 }
@@ -205,9 +208,9 @@ func TestDataIsExpectedOnceAServerWasReady(t *testing.T) {
 	require.NotContains(t, setup(t, &PostgresArgs{Replicas: ptr(0)}, nil).resources, key, "no server was ever started")
 	require.NotContains(t, setup(t, nil, map[string]string{"kubernetes:renderYamlToDirectory": "x"}).resources, key)
 
-	require.Equal(t, markerPath, s.env(t)["DATA_EXPECTED"])
-	require.NotContains(t, s.env(t), initializeVariable)
-	require.Equal(t, "true", setup(t, &PostgresArgs{InitializeEmptyVolume: true}, nil).env(t)[initializeVariable])
+	require.Equal(t, contract.MarkerPath, s.env(t)["DATA_EXPECTED"])
+	require.NotContains(t, s.env(t), "INITIALIZE_EMPTY_VOLUME")
+	require.Equal(t, "true", setup(t, &PostgresArgs{InitializeEmptyVolume: true}, nil).env(t)["INITIALIZE_EMPTY_VOLUME"])
 }
 
 func TestPasswordIsNowhereButInTheSecret(t *testing.T) {
@@ -227,7 +230,7 @@ func TestPasswordIsNowhereButInTheSecret(t *testing.T) {
 }
 
 // env is the environment of the server, by name; what comes from the ConfigMap
-// is looked up there.
+// is looked up there, and what comes from the pod is the name of the field.
 func (s *stack) env(t *testing.T) map[string]any {
 	t.Helper()
 	env := map[string]any{}
@@ -235,8 +238,11 @@ func (s *stack) env(t *testing.T) map[string]any {
 		variable := variable.(map[string]any)
 		value := variable["value"]
 		if from, ok := variable["valueFrom"].(map[string]any); ok {
-			key := from["configMapKeyRef"].(map[string]any)["key"].(string)
-			value = s.input(t, configKey, "data", key)
+			if field, ok := from["fieldRef"].(map[string]any); ok {
+				value = field["fieldPath"]
+			} else {
+				value = s.input(t, configKey, "data", from["configMapKeyRef"].(map[string]any)["key"].(string))
+			}
 		}
 		env[variable["name"].(string)] = value
 	}
@@ -255,7 +261,7 @@ func TestGeneratedPasswordStays(t *testing.T) {
 func TestPasswordThatIsSetIsNotIgnored(t *testing.T) {
 	t.Parallel()
 	s := setup(t, &PostgresArgs{Password: pulumi.String("first")}, nil)
-	require.Equal(t, []string{"data." + digestKey}, s.resources[secretKey].RegisterRPC.GetIgnoreChanges())
+	require.Equal(t, []string{"data." + contract.DigestKey}, s.resources[secretKey].RegisterRPC.GetIgnoreChanges())
 }
 
 func TestPodIsReplacedWhenWhatItReadsChanges(t *testing.T) {
@@ -278,41 +284,21 @@ func TestPodIsReplacedWhenWhatItReadsChanges(t *testing.T) {
 
 func TestParameters(t *testing.T) {
 	t.Parallel()
-	digest := func(parameters Scalars) any {
+	digest := func(parameters settings.Scalars) any {
 		s := setup(t, &PostgresArgs{Password: pulumi.String("first"), Parameters: parameters}, nil)
 		return s.input(t, setKey, "spec", "template", "metadata", "annotations", "checksum/config")
 	}
 	base := digest(nil)
-	require.Equal(t, base, digest(Scalars{"work_mem": "8MB", "log_line_prefix": "%m "}), "the running server takes these over")
-	require.Equal(t, base, digest(Scalars{"WORK_MEM": "8MB", "DateStyle": "ISO"}))
-	for _, parameters := range []Scalars{{"shared_buffers": "256MB"}, {"max_connections": "50"}, {"new_in_a_later_release": "1"}, {"auto_explain.log_analyze": "on"}} {
+	require.Equal(t, base, digest(settings.Scalars{"work_mem": "8MB", "log_line_prefix": "%m "}), "the running server takes these over")
+	require.Equal(t, base, digest(settings.Scalars{"WORK_MEM": "8MB", "DateStyle": "ISO"}))
+	for _, parameters := range []settings.Scalars{{"shared_buffers": "256MB"}, {"max_connections": "50"}, {"new_in_a_later_release": "1"}, {"auto_explain.log_analyze": "on"}} {
 		require.NotEqual(t, base, digest(parameters), "%v: only a restart brings it into effect, for all that is known", parameters)
 	}
 
-	s := setup(t, &PostgresArgs{Parameters: Scalars{"work_mem": "8MB", "log_line_prefix": `it's \ %m`}}, nil)
+	s := setup(t, &PostgresArgs{Parameters: settings.Scalars{"work_mem": "8MB", "log_line_prefix": `it's \ %m`}}, nil)
 	require.Equal(t, "include_if_exists = '/var/lib/postgredb/pgdata/postgresql.conf'\n"+
 		"log_line_prefix = 'it''s \\\\ %m'\nwork_mem = '8MB'\n",
 		s.input(t, configKey, "data", "postgresql.conf"))
-}
-
-func TestParametersAreCheckedBeforeTheRunningServerSeesThem(t *testing.T) {
-	t.Parallel()
-	const key = "kubernetes:batch/v1:Job/postgres-check"
-	require.NotContains(t, setup(t, nil, nil).resources, key, "nothing to check")
-	s := setup(t, &PostgresArgs{Parameters: Scalars{"work_mem": "8MB"}}, nil)
-	pod := []string{"spec", "template", "spec"}
-	container := s.input(t, key, append(pod, "containers", "0")...).(map[string]any)
-	require.Equal(t, s.input(t, configKey, "data", "postgresql.conf"), container["env"].([]any)[0].(map[string]any)["value"])
-	require.Equal(t, s.container(t, "image"), container["image"])
-	require.Equal(t, s.container(t, "securityContext"), container["securityContext"])
-	require.Equal(t, s.input(t, setKey, append(pod, "securityContext")...), s.input(t, key, append(pod, "securityContext")...))
-	require.NotEqual(t, s.input(t, serviceKey, "spec", "selector", "app.kubernetes.io/name"),
-		s.input(t, key, "spec", "template", "metadata", "labels", "app.kubernetes.io/name"), "no Service leads to the check")
-	for _, later := range []string{configKey, secretKey, claimKey, serviceKey, headlessKey} {
-		require.True(t, slices.ContainsFunc(s.resources[later].RegisterRPC.GetDependencies(), func(urn string) bool {
-			return strings.HasSuffix(urn, "batch/v1:Job::postgres-check")
-		}), later)
-	}
 }
 
 func TestWhoMayLogInIsNotLeftToTheVolume(t *testing.T) {
@@ -323,6 +309,8 @@ func TestWhoMayLogInIsNotLeftToTheVolume(t *testing.T) {
 	require.Equal(t, []any{
 		"/bin/sh", "/etc/stateful-postgres/start.sh", "-c", "config_file=/etc/stateful-postgres/postgresql.conf",
 		"-c", "hba_file=/etc/stateful-postgres/pg_hba.conf", "-c", "listen_addresses=*", "-c", "password_encryption=scram-sha-256",
+		"-c", "port=5432", "-c", "unix_socket_directories=/var/run/postgresql", "-c", "unix_socket_group=",
+		"-c", "unix_socket_permissions=0777", "-c", "ssl=off",
 	}, s.container(t, "command"), "on the command line neither ALTER SYSTEM nor the volume's own files change them")
 	require.Equal(t, "/etc/stateful-postgres/postgresql.conf /etc/stateful-postgres/pg_hba.conf", s.env(t)["RELOADED_FILES"])
 	require.Contains(t, s.input(t, setKey, "spec", "template", "spec", "volumes", "0", "configMap", "items"),
@@ -332,9 +320,9 @@ func TestWhoMayLogInIsNotLeftToTheVolume(t *testing.T) {
 func TestPasswordDigestCannotBeUsedToTryPasswords(t *testing.T) {
 	t.Parallel()
 	s := setup(t, &PostgresArgs{Password: pulumi.String("first")}, nil)
-	require.NotEmpty(t, s.input(t, secretKey, "data", digestKey), "the digest has a key that is only in the Secret")
+	require.NotEmpty(t, s.input(t, secretKey, "data", contract.DigestKey), "the digest has a key that is only in the Secret")
 	for _, item := range s.input(t, setKey, "spec", "template", "spec", "volumes", "1", "secret", "items").([]any) {
-		require.NotEqual(t, digestKey, item.(map[string]any)["key"], "the key is not in the pod")
+		require.NotEqual(t, contract.DigestKey, item.(map[string]any)["key"], "the key is not in the pod")
 	}
 }
 
@@ -353,7 +341,7 @@ func TestImmutableFieldsFollowNoSetting(t *testing.T) {
 	base := immutable(nil)
 	require.Equal(t, base, immutable(&PostgresArgs{
 		Namespace: "shop", Replicas: ptr(0), Image: "registry.example.com/pg:18", Storage: "20Gi", StorageClass: "fast",
-		AccessModes: []string{AccessModeReadWriteOncePod}, ServiceType: ServiceTypeClusterIP, Database: "shop",
+		AccessModes: []string{settings.AccessModeReadWriteOncePod}, ServiceType: settings.ServiceTypeClusterIP, Database: "shop",
 		User: "clerk", Password: pulumi.String("secret"), DeleteData: true,
 	}))
 	require.Equal(t, "postgres-headless", base[0])
@@ -362,12 +350,12 @@ func TestImmutableFieldsFollowNoSetting(t *testing.T) {
 
 func TestClaimFollowsTheSettings(t *testing.T) {
 	t.Parallel()
-	s := setup(t, &PostgresArgs{Storage: "2048Mi", StorageClass: "fast", AccessModes: []string{AccessModeReadWriteOncePod}}, nil)
+	s := setup(t, &PostgresArgs{Storage: "2048Mi", StorageClass: "fast", AccessModes: []string{settings.AccessModeReadWriteOncePod}}, nil)
 	require.Equal(t, "2Gi", s.input(t, claimKey, "spec", "resources", "requests", "storage"),
 		"as the API server returns it, or every update would show a change")
 	require.Equal(t, "fast", s.input(t, claimKey, "spec", "storageClassName"))
 	require.Equal(t, []any{"ReadWriteOncePod"}, s.input(t, claimKey, "spec", "accessModes"))
-	require.Equal(t, "true", s.input(t, claimKey, "metadata", "annotations", annotationSkipAwait))
+	require.Equal(t, "true", s.input(t, claimKey, "metadata", "annotations", contract.AnnotationSkipAwait))
 
 	s = setup(t, nil, nil)
 	require.Nil(t, s.input(t, claimKey, "spec", "storageClassName"), "left to the cluster")
@@ -391,29 +379,43 @@ func TestServices(t *testing.T) {
 		args     PostgresArgs
 		nodePort any
 		await    map[string]any
+		ranges   any
 	}{
-		{"node port chosen by the cluster", PostgresArgs{}, nil, map[string]any{annotationSkipAwait: "true"}},
-		{"node port", PostgresArgs{NodePort: 31234}, 31234.0, map[string]any{annotationSkipAwait: "true"}},
-		{"cluster IP", PostgresArgs{ServiceType: ServiceTypeClusterIP}, nil, map[string]any{annotationSkipAwait: "true"}},
+		{"node port chosen by the cluster", PostgresArgs{}, nil, map[string]any{contract.AnnotationSkipAwait: "true"}, nil},
+		{"node port", PostgresArgs{NodePort: 31234}, 31234.0, map[string]any{contract.AnnotationSkipAwait: "true"}, nil},
+		{"cluster IP", PostgresArgs{ServiceType: settings.ServiceTypeClusterIP}, nil, map[string]any{contract.AnnotationSkipAwait: "true"}, nil},
 		{
-			"load balancer is waited for", PostgresArgs{ServiceType: ServiceTypeLoadBalancer}, nil,
-			map[string]any{annotationWaitFor: "jsonpath={.status.loadBalancer.ingress[0]}"},
+			"load balancer is waited for", PostgresArgs{ServiceType: settings.ServiceTypeLoadBalancer}, nil,
+			map[string]any{contract.AnnotationWaitFor: "jsonpath={.status.loadBalancer.ingress[0]}"}, nil,
+		},
+		{
+			"load balancer for some networks", PostgresArgs{ServiceType: settings.ServiceTypeLoadBalancer, AllowFrom: []string{"10.0.0.0/8"}}, nil,
+			map[string]any{contract.AnnotationWaitFor: "jsonpath={.status.loadBalancer.ingress[0]}"}, []any{"10.0.0.0/8"},
+		},
+		{
+			"node port for some networks", PostgresArgs{AllowFrom: []string{"10.0.0.0/8"}}, nil,
+			map[string]any{contract.AnnotationSkipAwait: "true"}, nil,
+		},
+		{
+			"internal load balancer", PostgresArgs{ServiceType: settings.ServiceTypeLoadBalancer, ServiceAnnotations: settings.Scalars{"example.com/internal": "true"}}, nil,
+			map[string]any{contract.AnnotationWaitFor: "jsonpath={.status.loadBalancer.ingress[0]}", "example.com/internal": "true"}, nil,
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			s := setup(t, &test.args, nil)
-			require.Equal(t, test.args.withDefaults().ServiceType, s.input(t, serviceKey, "spec", "type"))
+			require.Equal(t, test.args.WithDefaults().ServiceType, s.input(t, serviceKey, "spec", "type"))
 			require.Equal(t, test.nodePort, s.input(t, serviceKey, "spec", "ports", "0", "nodePort"))
 			require.Equal(t, 5432.0, s.input(t, serviceKey, "spec", "ports", "0", "port"))
 			annotations := s.input(t, serviceKey, "metadata", "annotations").(map[string]any)
-			delete(annotations, annotationFieldManager)
-			delete(annotations, annotationPatchForce)
+			delete(annotations, contract.AnnotationFieldManager)
+			delete(annotations, contract.AnnotationPatchForce)
 			require.Equal(t, test.await, annotations)
+			require.Equal(t, test.ranges, s.input(t, serviceKey, "spec", "loadBalancerSourceRanges"))
 
 			require.Equal(t, "None", s.input(t, headlessKey, "spec", "clusterIP"))
 			require.Nil(t, s.input(t, headlessKey, "spec", "ports", "0", "nodePort"))
-			require.Equal(t, "true", s.input(t, headlessKey, "metadata", "annotations", annotationSkipAwait))
+			require.Equal(t, "true", s.input(t, headlessKey, "metadata", "annotations", contract.AnnotationSkipAwait))
 			require.Equal(t, s.input(t, setKey, "spec", "selector", "matchLabels"), s.input(t, serviceKey, "spec", "selector"))
 		})
 	}
@@ -427,9 +429,9 @@ func TestWhoMayReachTheServer(t *testing.T) {
 		want any
 	}{
 		{"node port: everybody", PostgresArgs{}, nil},
-		{"load balancer: everybody", PostgresArgs{ServiceType: ServiceTypeLoadBalancer}, nil},
+		{"load balancer: everybody", PostgresArgs{ServiceType: settings.ServiceTypeLoadBalancer}, nil},
 		{
-			"cluster IP: the cluster's pods", PostgresArgs{ServiceType: ServiceTypeClusterIP},
+			"cluster IP: the cluster's pods", PostgresArgs{ServiceType: settings.ServiceTypeClusterIP},
 			[]any{map[string]any{"namespaceSelector": map[string]any{}}},
 		},
 		{
@@ -437,6 +439,9 @@ func TestWhoMayReachTheServer(t *testing.T) {
 			[]any{
 				map[string]any{"ipBlock": map[string]any{"cidr": "10.0.0.0/8"}},
 				map[string]any{"ipBlock": map[string]any{"cidr": "192.0.2.7/32"}},
+				map[string]any{"podSelector": map[string]any{"matchLabels": map[string]any{
+					"app.kubernetes.io/managed-by": "pulumi", "app.kubernetes.io/name": "postgres-check",
+				}}},
 			},
 		},
 	} {
@@ -479,7 +484,7 @@ func TestPodFollowsTheSettings(t *testing.T) {
 		}},
 	}}
 	s := setup(t, &PostgresArgs{
-		Resources:         Resources{Requests: map[string]string{"memory": "1024Mi"}, Limits: map[string]string{"cpu": "2000m"}},
+		Resources:         settings.Resources{Requests: map[string]string{"memory": "1024Mi"}, Limits: map[string]string{"cpu": "2000m"}},
 		ShmSize:           "1024Mi",
 		NodeSelector:      map[string]string{"disk": "ssd"},
 		Tolerations:       []corev1.Toleration{{Key: "db", Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute, TolerationSeconds: ptr(int64(5))}},
@@ -559,7 +564,7 @@ func TestDataDirectoryIsBelowTheMount(t *testing.T) {
 
 func TestTimeBudgetIsInOrder(t *testing.T) {
 	t.Parallel()
-	for _, timeout := range []time.Duration{0, minShutdownTimeout, 90 * time.Second, maxShutdownTimeout} {
+	for _, timeout := range []time.Duration{0, settings.MinShutdownTimeout, 90 * time.Second, settings.MaxShutdownTimeout} {
 		s := setup(t, &PostgresArgs{ShutdownTimeout: timeout}, nil)
 		command := s.container(t, "lifecycle", "preStop", "exec", "command").([]any)
 		checkpoint, err := time.ParseDuration(command[len(command)-1].(string) + "s")
@@ -580,11 +585,27 @@ func TestTimeBudgetIsInOrder(t *testing.T) {
 	}
 }
 
-func TestRecoveryIsNotEndedByAProbe(t *testing.T) {
+func TestSettingRepairsWhatAlterSystemHasBroken(t *testing.T) {
+	t.Parallel()
+	s := setup(t, &PostgresArgs{TLS: true, Parameters: settings.Scalars{
+		"max_connections": "100", "shared_preload_libraries": "", "cluster_name": "$(HOME) a$b", "ssl_ciphers": "HIGH", "work_mem": "8MB",
+	}}, nil)
+	command := s.container(t, "command").([]any)
+	for _, argument := range []string{"max_connections=100", "shared_preload_libraries=", "cluster_name=$$(HOME) a$$b", "ssl_ciphers=HIGH"} {
+		at := slices.Index(command, any(argument))
+		require.Positive(t, at, "%s counts more than the volume's files: %s", argument, command)
+		require.Equal(t, "-c", command[at-1])
+	}
+	require.NotContains(t, command, "work_mem=8MB", "the running server takes it over from the file")
+}
+
+func TestProbesEndByThemselves(t *testing.T) {
 	t.Parallel()
 	s := setup(t, nil, nil)
-	require.GreaterOrEqual(t, s.container(t, "startupProbe", "failureThreshold").(float64)*
-		s.container(t, "startupProbe", "periodSeconds").(float64), 24*3600.0)
+	require.Nil(t, s.container(t, "startupProbe"))
+	for _, probe := range []string{"readinessProbe", "livenessProbe"} {
+		require.Equal(t, 30.0, s.container(t, probe, "timeoutSeconds"), probe)
+	}
 }
 
 func TestChangesByHandAreTakenBack(t *testing.T) {
@@ -592,9 +613,9 @@ func TestChangesByHandAreTakenBack(t *testing.T) {
 	s := setup(t, &PostgresArgs{Replicas: ptr(0)}, nil)
 	require.Equal(t, 0.0, s.input(t, setKey, "spec", "replicas"))
 	for _, key := range []string{configKey, secretKey, serviceKey, headlessKey, claimKey, setKey} {
-		require.Equal(t, "true", s.input(t, key, "metadata", "annotations", annotationPatchForce), key)
+		require.Equal(t, "true", s.input(t, key, "metadata", "annotations", contract.AnnotationPatchForce), key)
 	}
-	require.Nil(t, s.input(t, namespaceKey, "metadata", "annotations", annotationPatchForce),
+	require.Nil(t, s.input(t, namespaceKey, "metadata", "annotations", contract.AnnotationPatchForce),
 		"a namespace that belongs to somebody is not taken by force")
 }
 
@@ -611,6 +632,21 @@ func TestProviderHasTheStacksKubernetesSettings(t *testing.T) {
 	require.True(t, s.resources[providerKey].Inputs["kubeconfig"].IsSecret())
 	require.Equal(t, true, s.input(t, providerKey, "deleteUnreachable"))
 	require.Equal(t, 7.0, s.input(t, providerKey, "kubeClientSettings", "timeout"))
+}
+
+// A program that makes its own cluster knows the kubeconfig only later.
+func TestProviderHasTheKubeconfigOfTheProgram(t *testing.T) {
+	t.Parallel()
+	made := pulumi.String("apiVersion: v1").ToStringOutput()
+	s := setup(t, &PostgresArgs{Kubeconfig: made}, map[string]string{
+		"kubernetes:context": "elsewhere", "kubernetes:cluster": "there", "kubernetes:kubeconfig": "other",
+	})
+	require.Equal(t, "apiVersion: v1", s.input(t, providerKey, "kubeconfig"))
+	require.True(t, s.resources[providerKey].Inputs["kubeconfig"].IsSecret())
+	require.Nil(t, s.input(t, providerKey, "context"), "the stack's context is of another kubeconfig")
+	require.Nil(t, s.input(t, providerKey, "cluster"))
+	require.Equal(t, []any{"apiVersion: v1", "", ""}, []any{s.outputs["kubeconfig"], s.outputs["context"], s.outputs["cluster"]})
+	require.Equal(t, []string{"kubeconfig", "password"}, s.secrets)
 }
 
 func TestProviderThatWritesFilesIsToldOfNoCluster(t *testing.T) {
@@ -645,32 +681,33 @@ func TestProviderTakesOverAndIsNeverReplaced(t *testing.T) {
 	}
 }
 
-func TestProjectDeclaresEverySettingWithItsDefault(t *testing.T) {
+func TestNothingIsDeclaredWithInvalidArgs(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("../Pulumi.yaml")
-	require.NoError(t, err)
-	var project struct {
-		Name   string
-		Config map[string]struct {
-			Default     any
-			Description string
-		}
-	}
-	require.NoError(t, yaml.Unmarshal(text, &project))
-	require.Len(t, project.Config, len(settings))
-	config := map[string]string{}
-	for key, setting := range project.Config {
-		require.Contains(t, settings, key)
-		require.NotEmpty(t, setting.Description, key)
-		value, isString := setting.Default.(string)
-		if !isString {
-			text, err := json.Marshal(setting.Default)
-			require.NoError(t, err)
-			value = string(text)
-		}
-		config[project.Name+":"+key] = value
-	}
-	args, err := ArgsFromConfig(project.Name, config, func(string) bool { return false })
-	require.NoError(t, err)
-	require.Equal(t, PostgresArgs{}.withDefaults(), *args)
+	s := &stack{resources: map[string]pulumi.MockResourceArgs{}}
+	err := pulumi.RunErr(func(ctx *pulumi.Context) error {
+		_, err := NewPostgres(ctx, "postgres", &PostgresArgs{Replicas: ptr(2), Storage: "1Qi"})
+		return err
+	}, pulumi.WithMocks("project", "stack", s))
+	require.ErrorContains(t, err, "2 settings are invalid, nothing was changed:")
+	require.Empty(t, s.resources)
+}
+
+func TestPasswordOfAProgramIsCheckedWhenItIsKnown(t *testing.T) {
+	t.Parallel()
+	s := &stack{resources: map[string]pulumi.MockResourceArgs{}}
+	err := pulumi.RunErr(func(ctx *pulumi.Context) error {
+		_, err := NewPostgres(ctx, "postgres", &PostgresArgs{Password: pulumi.String("two\nlines")})
+		return err
+	}, pulumi.WithMocks("project", "stack", s))
+	require.ErrorContains(t, err, "password: got one with a line break")
+	require.NotContains(t, err.Error(), "two\nlines")
+	require.NotContains(t, s.resources, secretKey)
+}
+
+func TestClaimAsksForTheVolumeOfTheSettings(t *testing.T) {
+	t.Parallel()
+	s := setup(t, &PostgresArgs{VolumeName: "pv-1"}, nil)
+	require.Equal(t, "pv-1", s.input(t, claimKey, "spec", "volumeName"))
+	require.Equal(t, []string{"spec.storageClassName", "spec.volumeName"}, s.resources[claimKey].RegisterRPC.GetIgnoreChanges(),
+		"a setting that is taken away must not replace the claim")
 }

@@ -1,11 +1,9 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"sync"
 
 	provider "github.com/pulumi/pulumi-go-provider"
@@ -15,6 +13,8 @@ import (
 	sdk "github.com/pulumi/pulumi/sdk/v3/go/pulumi/provider"
 
 	"stateful-postgres/components"
+	"stateful-postgres/components/problem"
+	"stateful-postgres/components/settings"
 )
 
 // postgres is the component as it is inferred from its Go type, with inputs of
@@ -38,18 +38,12 @@ func (p postgres) Construct(ctx context.Context, request provider.ConstructReque
 		if err != nil {
 			return nil, err
 		}
-		args, err := components.ArgsFromInputs(request.Inputs, passwordOf(tracked))
-		if err != nil {
-			return nil, err
-		}
+		args := settings.FromInputs(request.Inputs, texts(tracked, "password", "kubeconfig"))
 		if err := p.namespaces.take(*args, request.Urn); err != nil {
 			return nil, err
 		}
 		component, err := components.NewPostgres(ctx, name, args, options)
-		var invalid components.InvalidSettings
-		if errors.As(err, &invalid) {
-			return nil, invalid.ForProgram()
-		} else if err != nil {
+		if err != nil {
 			return nil, err
 		}
 		return sdk.NewConstructResult(component)
@@ -64,32 +58,32 @@ type namespaces struct {
 	taken map[string]resource.URN
 }
 
-func (n *namespaces) take(args components.PostgresArgs, by resource.URN) error {
-	namespace := cmp.Or(args.Namespace, components.DefaultNamespace)
+func (n *namespaces) take(args settings.Args, by resource.URN) error {
+	namespace := args.WithDefaults().Namespace
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if owner, taken := n.taken[namespace]; taken && owner != by {
-		return components.InvalidSettings{{
-			Setting: "namespace", Value: strconv.Quote(namespace),
-			Expected: fmt.Sprintf("one of its own, because %s of this program has it", owner.Name()),
-			Fix:      "set another one in the program",
-		}}
+		other := problem.Choosing("namespace", "set another one")
+		return problem.AsError([]problem.Problem{*problem.New("namespace", namespace,
+			fmt.Sprintf("one of its own, because %s of this program has it", owner.Name()), other)}, problem.Program)
 	}
 	n.taken[namespace] = by
 	return nil
 }
 
-// passwordOf is the password as the engine tracks it: whether it is a secret, and
-// what it depends on.
-func passwordOf(inputs pulumi.Map) pulumi.StringInput {
-	input, given := inputs["password"]
-	if !given {
-		return nil
+// texts are inputs as the engine tracks them, by name: whether they are secrets,
+// and what they depend on.
+func texts(inputs pulumi.Map, names ...string) map[string]pulumi.StringInput {
+	tracked := map[string]pulumi.StringInput{}
+	for _, name := range names {
+		if input, given := inputs[name]; given {
+			tracked[name] = pulumi.ToOutput(input).ApplyT(func(value any) string {
+				text, _ := value.(string)
+				return text
+			}).(pulumi.StringOutput)
+		}
 	}
-	return pulumi.ToOutput(input).ApplyT(func(value any) string {
-		text, _ := value.(string)
-		return text
-	}).(pulumi.StringOutput)
+	return tracked
 }
 
 // checkProviders refuses a Kubernetes provider of the program's: passed over in
@@ -99,5 +93,5 @@ func checkProviders(request provider.ConstructRequest) error {
 		return nil
 	}
 	return errors.New("providers: got one for kubernetes, expected none, because the component makes its own; " +
-		"remove it, and set what it sets in the stack's config, like: pulumi config set kubernetes:context NAME")
+		"remove it, and give the component the same kubeconfig as its input kubeconfig, or set what it sets in the stack's config, like: pulumi config set kubernetes:context NAME")
 }

@@ -80,7 +80,7 @@ func TestConstructRefusesAProviderOfTheProgram(t *testing.T) {
 		"kubernetes": {Urn: "urn:pulumi:dev::shop::pulumi:providers:kubernetes::other", ID: "1"},
 	}})
 	require.EqualError(t, err, "providers: got one for kubernetes, expected none, because the component makes its own; "+
-		"remove it, and set what it sets in the stack's config, like: pulumi config set kubernetes:context NAME")
+		"remove it, and give the component the same kubeconfig as its input kubeconfig, or set what it sets in the stack's config, like: pulumi config set kubernetes:context NAME")
 	require.Empty(t, recorder.types)
 }
 
@@ -88,9 +88,13 @@ func TestComponentsMadeTogetherDoNotShareANamespace(t *testing.T) {
 	t.Parallel()
 	server := serve(t, &registered{types: map[string]resource.PropertyMap{}})
 	in := func(name, namespace string) error {
+		inputs := map[string]property.Value{}
+		if namespace != "" {
+			inputs["namespace"] = property.New(namespace)
+		}
 		_, err := constructOn(server, provider.ConstructRequest{
 			Urn:    resource.URN("urn:pulumi:dev::shop::stateful-postgres:index:Postgres::" + name),
-			Inputs: property.NewMap(map[string]property.Value{"namespace": property.New(namespace)}),
+			Inputs: property.NewMap(inputs),
 		})
 		return err
 	}

@@ -7,7 +7,8 @@ import (
 	pschema "github.com/pulumi/pulumi/pkg/v3/codegen/schema"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/tokens"
 
-	"stateful-postgres/components"
+	"stateful-postgres/components/settings"
+	"stateful-postgres/internal/contract"
 )
 
 // resourcesToken is the type of the input of that name. The package's name takes
@@ -24,10 +25,10 @@ func (p postgres) GetSchema(register schema.RegisterDerivativeType) (pschema.Res
 	spec.Description = "A PostgreSQL server on Kubernetes whose data outlives every change of its settings: " +
 		"namespace, configuration, credentials, Services, claim and StatefulSet. It runs in the cluster that the stack's kubernetes:* settings name."
 	spec.InputProperties = map[string]pschema.PropertySpec{}
-	for _, setting := range components.Settings() {
+	for _, setting := range settings.Table() {
 		spec.InputProperties[setting.Name] = inputSpec(setting)
 	}
-	for _, output := range components.OutputReference() {
+	for _, output := range contract.OutputTable() {
 		inferred, found := spec.Properties[output.Name]
 		if !found {
 			return spec, fmt.Errorf("output %s: the component has none of this name", output.Name)
@@ -39,9 +40,9 @@ func (p postgres) GetSchema(register schema.RegisterDerivativeType) (pschema.Res
 	return spec, nil
 }
 
-// inputSpec describes the input of a setting. All but the password are plain: a
-// preview has to know them.
-func inputSpec(setting components.Setting) pschema.PropertySpec {
+// inputSpec describes the input of a setting. All but the password and the
+// kubeconfig are plain: a preview has to know them.
+func inputSpec(setting settings.Setting) pschema.PropertySpec {
 	spec := pschema.PropertySpec{Description: setting.Text()}
 	if setting.Type.Scalar() {
 		spec.Default = setting.Default
@@ -50,25 +51,27 @@ func inputSpec(setting components.Setting) pschema.PropertySpec {
 		spec.Description += " Default: " + setting.DefaultText() + "."
 	}
 	switch setting.Type {
-	case components.TypeSecret:
+	case settings.TypeSecret:
 		spec.TypeSpec, spec.Secret = pschema.TypeSpec{Type: "string"}, true
-	case components.TypeText:
+	case settings.TypeOutput:
+		spec.TypeSpec, spec.Secret = pschema.TypeSpec{Type: "string"}, true
+	case settings.TypeText, settings.TypeDuration:
 		spec.TypeSpec = text
-	case components.TypeInteger:
+	case settings.TypeCount, settings.TypePort:
 		spec.TypeSpec = pschema.TypeSpec{Type: "integer", Plain: true}
-	case components.TypeBoolean:
+	case settings.TypeBoolean, settings.TypeSwitch:
 		spec.TypeSpec = pschema.TypeSpec{Type: "boolean", Plain: true}
-	case components.TypeTexts:
+	case settings.TypeTexts:
 		spec.TypeSpec = pschema.TypeSpec{Type: "array", Items: &text, Plain: true}
-	case components.TypeFiles:
+	case settings.TypeFiles:
 		spec.TypeSpec = pschema.TypeSpec{Type: "object", AdditionalProperties: &text, Plain: true}
-	case components.TypeScalars:
+	case settings.TypeScalars:
 		spec.TypeSpec = scalars
-	case components.TypeResources:
+	case settings.TypeResources:
 		spec.TypeSpec = pschema.TypeSpec{Ref: "#/types/" + resourcesToken, Plain: true}
-	case components.TypeKubernetes:
+	case settings.TypeAffinity:
 		spec.TypeSpec = object
-	case components.TypeList:
+	case settings.TypeTolerations:
 		spec.TypeSpec = pschema.TypeSpec{Type: "array", Items: &object, Plain: true}
 	}
 	return spec
@@ -81,7 +84,7 @@ var (
 	object  = pschema.TypeSpec{Type: "object", AdditionalProperties: &pschema.TypeSpec{Ref: "pulumi.json#/Any", Plain: true}, Plain: true}
 )
 
-// resources are the fields of components.Resources.
+// resources are the fields of settings.Resources.
 func resources() pschema.ComplexTypeSpec {
 	return pschema.ComplexTypeSpec{ObjectTypeSpec: pschema.ObjectTypeSpec{
 		Type:        "object",

@@ -16,7 +16,8 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"github.com/stretchr/testify/require"
 
-	"stateful-postgres/components"
+	"stateful-postgres/components/settings"
+	"stateful-postgres/internal/contract"
 )
 
 var update = flag.Bool("update", false, "write schema.json anew")
@@ -74,12 +75,13 @@ func TestSchemaDescribesEverySettingAndOutput(t *testing.T) {
 	require.NotEmpty(t, component.Description)
 	require.Empty(t, component.RequiredInputs, "every setting has a default, or can be left out")
 
-	require.Len(t, component.InputProperties, len(components.Settings()))
-	for _, setting := range components.Settings() {
+	require.Len(t, component.InputProperties, len(settings.Table()))
+	for _, setting := range settings.Table() {
 		input := component.InputProperties[setting.Name]
 		require.Contains(t, input.Description, setting.Text())
-		require.Equal(t, setting.Name == "password", input.Secret, setting.Name)
-		require.Equal(t, setting.Name != "password", input.Plain, "%s: only the password may be known later", setting.Name)
+		later := setting.Name == "password" || setting.Name == "kubeconfig"
+		require.Equal(t, later, input.Secret, setting.Name)
+		require.Equal(t, !later, input.Plain, "%s: only the password and the kubeconfig may be known later", setting.Name)
 		switch value := setting.Default.(type) {
 		case nil:
 			require.Nil(t, input.Default, setting.Name)
@@ -93,7 +95,7 @@ func TestSchemaDescribesEverySettingAndOutput(t *testing.T) {
 	}
 
 	var names []string
-	for _, output := range components.OutputReference() {
+	for _, output := range contract.OutputTable() {
 		names = append(names, output.Name)
 		require.Equal(t, output.Description, component.Properties[output.Name].Description)
 		require.Equal(t, output.Secret, component.Properties[output.Name].Secret, output.Name)

@@ -3,7 +3,6 @@
 # every file is in exactly one of two places at any moment, so that the next
 # start goes on where this one was interrupted.
 
-volume=${PGDATA%/*}
 adopting="$PGDATA.adopting"
 
 # adopt does nothing when there is no database at the root of the volume.
@@ -78,21 +77,21 @@ move() {
 check_names() { # [ARGUMENT OF THE SERVER]...
     found=$(echo "SELECT 'found ' || 'role' FROM pg_roles WHERE rolsuper AND rolname = '$POSTGRES_USER'" \
         "UNION ALL SELECT 'found ' || 'database' FROM pg_database WHERE datallowconn AND datname = '$POSTGRES_DB'" |
-        postgres --single -D "$adopting" "$@" -c log_min_messages=fatal template1 2>&1) || {
+        with_user_name postgres --single -D "$adopting" "$@" -c log_min_messages=fatal template1 2>&1) || {
         echo "start: the database that was at the root of the volume does not open in this image: $found" >&2
         exit 1
     }
     case $found in
     *'"found role"'*) ;;
     *)
-        echo "start: the volume's database has no superuser $POSTGRES_USER; set the one that it has with: pulumi config set user" >&2
+        echo "start: the volume's database has no superuser $POSTGRES_USER; $SET_USER" >&2
         exit 1
         ;;
     esac
     case $found in
     *'"found database"'*) ;;
     *)
-        echo "start: the volume's database server has no database $POSTGRES_DB; set one that it has with: pulumi config set database" >&2
+        echo "start: the volume's database server has no database $POSTGRES_DB; $SET_DATABASE" >&2
         exit 1
         ;;
     esac

@@ -1,0 +1,170 @@
+package components
+
+import (
+	"encoding/pem"
+	"fmt"
+	"maps"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// memberImage is an image with Patroni. What the scripts ask Patroni's ConfigMaps
+// is answered from the environment: TRUSTED has every acknowledged write.
+func memberImage() map[string]string {
+	programs := image("")
+	maps.Copy(programs, map[string]string{
+		"patroni":       `echo "patroni" >>"$RECORD"`,
+		"pg_rewind":     "",
+		"pg_basebackup": "",
+		"python3": `if [ -n "${UNREACHABLE-}" ]; then echo "the API server cannot be reached: timed out" >"$TMPDIR/members.error"; exit 1; fi
+case $2 in
+trusted) echo "$TRUSTED" ;;
+leader) echo "${TRUSTED%% *}" ;;
+seed) echo "seed" >>"$RECORD" ;;
+esac`,
+	})
+	return programs
+}
+
+func newMember(t *testing.T, name, trusted string) *pod {
+	t.Helper()
+	p := newPod(t, memberImage())
+	p.env = append(p.env, "HIGH_AVAILABILITY=true", "STATEFUL_SET=postgres", "MEMBERS=postgres-ha", "NAMESPACE=shop",
+		"POD_NAME="+name, "TRUSTED="+trusted)
+	return p
+}
+
+// An empty volume is filled from the server that has every write. A new database
+// begins only where there never was one.
+func TestEmptyVolumeOfAMember(t *testing.T) {
+	t.Parallel()
+	const (
+		copies  = "start: the volume is empty; the server copies the primary's files (ConfigMap postgres-ha-sync: "
+		refused = "start: nothing was started: "
+		again   = "begin again without the old rows: pulumi config set initializeEmptyVolume true\n"
+		alone   = refused + "only this server had every acknowledged write (ConfigMap postgres-ha-sync), and its volume is empty: " +
+			"it was deleted or exchanged. Nothing was initialized. Restore the volume, or " + again
+		lost = "start: this server had data, and its volume is empty: it was deleted or exchanged. " +
+			"Nothing was initialized. Restore the volume, or " + again
+		initialized = "PostgreSQL init process complete\n"
+	)
+	const member, expected = "volume/pgdata.member", "expected/README"
+	for name, test := range map[string]struct {
+		pod, trusted string
+		files        []string
+		variable     string
+		says         string
+		record       string
+	}{
+		"first start, the first":          {"postgres-0", "", nil, "", initialized, "seed\npatroni\n"},
+		"first start, another":            {"postgres-1", "", nil, "", copies + "nobody yet)\n", "patroni\n"},
+		"another has every write":         {"postgres-0", "postgres-1", []string{expected}, "", copies + "postgres-1)\n", "patroni\n"},
+		"without the marker":              {"postgres-0", "postgres-1 postgres-2", nil, "", copies + "postgres-1 postgres-2)\n", "patroni\n"},
+		"a standby has every write":       {"postgres-0", "postgres-0 postgres-2", []string{expected}, "", copies + "postgres-2)\n", "patroni\n"},
+		"only the first had every write":  {"postgres-0", "postgres-0", []string{expected}, "", alone, ""},
+		"only it had, without the marker": {"postgres-0", "postgres-0", nil, "", alone, ""},
+		"only it had, emptied":            {"postgres-0", "postgres-0", []string{expected, member}, "", alone, ""},
+		"only another had every write":    {"postgres-1", "postgres-1", []string{expected}, "", alone, ""},
+		"nobody knows":                    {"postgres-0", "", []string{expected}, "", lost, ""},
+		"the API server is away":          {"postgres-0", "", nil, "UNREACHABLE=true", refused + "the API server cannot be reached: timed out\n", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newMember(t, test.pod, test.trusted)
+			p.env = append(p.env, test.variable)
+			for _, file := range test.files {
+				path := filepath.Join(p.dir, file)
+				require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+				require.NoError(t, os.WriteFile(path, nil, 0o600))
+			}
+			code := p.run(t, "start.sh", "-c", "some=thing")
+			require.Equal(t, test.says, p.console.String())
+			if test.record == "" {
+				require.Equal(t, 1, code)
+				require.NoFileExists(t, filepath.Join(p.dir, "record"))
+				require.NoDirExists(t, p.data)
+				return
+			}
+			require.Zero(t, code)
+			require.FileExists(t, p.data+".member")
+			record := p.record(t)
+			require.Equal(t, test.record, record[max(0, len(record)-len(test.record)):])
+			if test.says != initialized {
+				require.Equal(t, test.record, record)
+				require.NoDirExists(t, p.data)
+			}
+		})
+	}
+}
+
+// A database that was one of several is nothing without the ConfigMap that says
+// who has every write.
+func TestDatabaseOfAMember(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		pod, trusted string
+		member       bool
+		refused      string
+		record       string
+	}{
+		"alone so far":    {"postgres-0", "", false, "", "seed\npatroni\n"},
+		"a member":        {"postgres-0", "postgres-1", true, "", "patroni\n"},
+		"nobody knows":    {"postgres-1", "", true, "does not say who has every acknowledged write. This server is at ", ""},
+		"no member's own": {"postgres-1", "postgres-0", false, "the volume holds a database that was no member", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newMember(t, test.pod, test.trusted)
+			p.program(t, "pg_controldata", "")
+			p.write(t, "PG_VERSION")
+			if test.member {
+				p.write(t, "../pgdata.member")
+			}
+			code := p.run(t, "start.sh", "-c", "some=thing")
+			if test.refused != "" {
+				require.Equal(t, 1, code)
+				require.Contains(t, p.console.String(), test.refused)
+				require.NoFileExists(t, filepath.Join(p.dir, "record"))
+				return
+			}
+			require.Zero(t, code, p.console.String())
+			require.Equal(t, test.record, p.record(t))
+			require.FileExists(t, p.data+".member")
+		})
+	}
+}
+
+// With the real python: what it asks, and that all that it can be asked for is there.
+func TestMembersAskTheAPIServer(t *testing.T) {
+	t.Parallel()
+	annotations := `{"leader": "postgres-1", "sync_standby": "postgres-0,postgres-2"}`
+	api := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer token" || r.URL.Path != "/api/v1/namespaces/shop/configmaps/postgres-ha-sync" {
+			http.NotFound(w, r)
+			return
+		}
+		fmt.Fprintf(w, `{"metadata": {"annotations": %s}}`, annotations)
+	}))
+	t.Cleanup(api.Close)
+	account := t.TempDir()
+	authority := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: api.Certificate().Raw})
+	require.NoError(t, os.WriteFile(filepath.Join(account, "ca.crt"), authority, 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(account, "token"), []byte("token\n"), 0o600))
+	host, port, err := net.SplitHostPort(api.Listener.Addr().String())
+	require.NoError(t, err)
+	for command, says := range map[string]string{"trusted": "postgres-1 postgres-0 postgres-2\n", "leader": "postgres-1\n"} {
+		python := exec.CommandContext(t.Context(), "python3", "scripts/members.py", command)
+		python.Env = append(os.Environ(), "POD_NAME=postgres-0", "MEMBERS=postgres-ha", "NAMESPACE=shop", "ACCOUNT="+account,
+			"TMPDIR="+t.TempDir(), "KUBERNETES_SERVICE_HOST="+host, "KUBERNETES_SERVICE_PORT="+port)
+		said, err := python.CombinedOutput()
+		require.NoError(t, err, "%s", said)
+		require.Equal(t, says, string(said))
+	}
+}
