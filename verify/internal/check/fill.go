@@ -29,23 +29,20 @@ type Fill struct {
 // fill writes rows until as many as asked for are known to be committed. A fill of the same
 // number of rows that was interrupted is continued.
 func (c *Checker) fill(ctx context.Context, conn *pgx.Conn, way *way, evidence *server.Evidence) error {
-	counts := &report.Counts{}
-	c.Sink.Report.Rows = counts
 	switch {
 	case c.Sink.Report.Has(report.Violated):
 		c.add(report.Rows, "new rows", report.Skipped, "none written: a violation was found, and the evidence is left as it is", "")
 		return nil
 	case evidence.InRecovery:
-		c.add(report.Rows, "new rows", report.Unknown, "none written: the server is a standby", "connect to the primary")
+		c.add(report.Rows, "new rows", report.Unknown, "none written: the server is a standby", connectToPrimary)
 		return nil
 	}
-	condition, err := rows.Inspect(ctx, conn)
-	if err != nil {
-		c.broken(ctx, report.Rows, "new rows", err)
+	condition, ok := c.inspect(ctx, conn, evidence)
+	if !ok {
 		return nil
 	}
-	if !condition.Exists && c.State().Required() > 0 {
-		c.reportRows(rows.EverythingLost(c.State()), fmt.Sprintf("table %s does not exist", rows.Table))
+	if !condition.Exists() && c.State().Required() > 0 {
+		c.reportRows(rows.EverythingLost(c.State()), fmt.Sprintf("table %s does not exist", rows.Table), c.copies(ctx, conn))
 		return nil
 	}
 	used, err := c.settleBeforeFill(ctx, conn, condition)
@@ -63,8 +60,9 @@ func (c *Checker) fill(ctx context.Context, conn *pgx.Conn, way *way, evidence *
 	} else if err := c.Ledger.Aim(writer.Run().ID, c.Fill.Rows); err != nil {
 		return err
 	}
-	c.sighting.IndexComparedFor = c.State().Sighting.IndexComparedFor
-	if err := c.fillTo(ctx, way, writer, counts); err != nil {
+	counts := &report.Counts{}
+	c.Sink.Report.Rows = counts
+	if err := c.fillTo(ctx, way, writer, condition, counts); err != nil {
 		return err
 	}
 	return c.keepSighting(ctx, conn)
@@ -74,7 +72,7 @@ func (c *Checker) fill(ctx context.Context, conn *pgx.Conn, way *way, evidence *
 // sequence number of the current run that no row has.
 func (c *Checker) settleBeforeFill(ctx context.Context, conn *pgx.Conn, condition rows.Condition) (int64, error) {
 	run := c.State().Current()
-	if run == nil || !condition.Exists {
+	if run == nil || !condition.Exists() {
 		return 0, nil
 	}
 	var undecided []ledger.Span
@@ -102,7 +100,7 @@ func (c *Checker) settleBeforeFill(ctx context.Context, conn *pgx.Conn, conditio
 }
 
 // fillTo writes transactions until the goal is reached. A connection that breaks is opened again.
-func (c *Checker) fillTo(ctx context.Context, way *way, writer *rows.Writer, counts *report.Counts) error {
+func (c *Checker) fillTo(ctx context.Context, way *way, writer *rows.Writer, condition rows.Condition, counts *report.Counts) error {
 	started := time.Now()
 	var session *commit.Session
 	defer func() {
@@ -116,7 +114,10 @@ func (c *Checker) fillTo(ctx context.Context, way *way, writer *rows.Writer, cou
 			c.stopped(ctx, left)
 			return nil
 		}
-		if session == nil || !session.Usable() {
+		if session == nil || !session.Usable() || session.Standby() {
+			if session != nil {
+				_ = session.Close()
+			}
 			next, err := way.session(ctx)
 			if err != nil {
 				c.stopped(ctx, left)
@@ -125,9 +126,12 @@ func (c *Checker) fillTo(ctx context.Context, way *way, writer *rows.Writer, cou
 			}
 			session = next
 			writer.Use(session)
-			if err := rows.Create(ctx, session.Exec); err != nil {
-				c.broken(ctx, report.Rows, "new rows", err)
-				return nil
+			if !condition.Complete {
+				if err := rows.Create(ctx, session.Exec); err != nil {
+					c.broken(ctx, report.Rows, "new rows", err)
+					return nil
+				}
+				condition.Complete = true
 			}
 		}
 		written, err := writer.Add(ctx, min(left, c.Fill.Batch))
@@ -139,9 +143,9 @@ func (c *Checker) fillTo(ctx context.Context, way *way, writer *rows.Writer, cou
 		case commit.Acknowledged, commit.AcknowledgedLocally:
 			counts.Added += written.Rows
 		case commit.Failed:
-			if session.Usable() && ctx.Err() == nil {
+			if session.Usable() && !session.Standby() && ctx.Err() == nil {
 				// The server refuses this itself: trying again would go on forever.
-				c.add(report.Rows, "new rows", report.Unknown, fmt.Sprintf("%s left unwritten: %v", report.Plural(left, "row"), err), "the server refuses writes")
+				c.refusedWrites(ctx, fmt.Sprintf("%s left unwritten: %v", report.Plural(left, "row"), err), err)
 				return nil
 			}
 		case commit.Unknown:

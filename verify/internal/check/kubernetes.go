@@ -3,11 +3,11 @@ package check
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-
-	"stateful-postgres/verify/internal/cluster"
+	"stateful-postgres/internal/contract"
+	"stateful-postgres/verify/internal/kubernetes"
 	"stateful-postgres/verify/internal/report"
 )
 
@@ -20,14 +20,18 @@ func (c *Checker) checkCluster(ctx context.Context) error {
 		c.Subject.Target.Replicas = &desired
 	}
 	c.Sink.Header(c.Subject.Target)
+	if err == nil {
+		err = c.checkPlace(ctx)
+	}
 	if err != nil {
 		c.cannotSee(ctx, err)
 		return nil
 	}
+	c.checkDeletion(observed)
 	if observed.StatefulSet == nil {
 		c.add(report.Kubernetes, "StatefulSet", report.Unknown, fmt.Sprintf("%s does not exist in namespace %s", c.Subject.Objects.StatefulSet, c.Subject.Objects.Namespace),
 			"is this the right cluster (--context)? run: pulumi up")
-		c.checkClaim(observed, false)
+		c.checkClaims(observed, false)
 		return nil
 	}
 	if actual := specReplicas(observed); actual != desired {
@@ -46,7 +50,7 @@ func (c *Checker) checkCluster(ctx context.Context) error {
 		return nil
 	}
 	c.checkRunning(ctx, observed, desired)
-	c.checkClaim(observed, false)
+	c.checkClaims(observed, false)
 	if ctx.Err() != nil {
 		return nil
 	}
@@ -54,7 +58,7 @@ func (c *Checker) checkCluster(ctx context.Context) error {
 }
 
 // desired is how many replicas there should be.
-func (c *Checker) desired(observed *cluster.Observation) (int, bool) {
+func (c *Checker) desired(observed *kubernetes.Observation) (int, bool) {
 	if c.Subject.Desired != nil {
 		return *c.Subject.Desired, true
 	}
@@ -64,7 +68,7 @@ func (c *Checker) desired(observed *cluster.Observation) (int, bool) {
 	return specReplicas(observed), true
 }
 
-func specReplicas(observed *cluster.Observation) int {
+func specReplicas(observed *kubernetes.Observation) int {
 	if observed.StatefulSet.Spec.Replicas == nil {
 		return 1
 	}
@@ -77,7 +81,7 @@ func (c *Checker) cannotSee(ctx context.Context, err error) {
 }
 
 // changedBehind reports replicas that are not what Pulumi deployed.
-func (c *Checker) changedBehind(ctx context.Context, observed *cluster.Observation, desired, actual int) error {
+func (c *Checker) changedBehind(ctx context.Context, observed *kubernetes.Observation, desired, actual int) error {
 	detail := fmt.Sprintf("replicas were changed behind Pulumi's back: the stack says %d, the cluster %d", desired, actual)
 	if desired == 0 {
 		// Down is what was to be proven, and it is not.
@@ -85,7 +89,7 @@ func (c *Checker) changedBehind(ctx context.Context, observed *cluster.Observati
 	} else {
 		c.add(report.Kubernetes, "StatefulSet", report.Unknown, detail+": there is nothing to look at the rows with", "run: pulumi up --refresh")
 	}
-	c.checkClaim(observed, desired == 0)
+	c.checkClaims(observed, desired == 0)
 	if actual == 0 {
 		return nil
 	}
@@ -94,13 +98,13 @@ func (c *Checker) changedBehind(ctx context.Context, observed *cluster.Observati
 
 // waitReady waits until as many pods as desired are ready and the Service leads to one. When the
 // wait ends from outside, what was seen last is returned.
-func (c *Checker) waitReady(ctx context.Context, observed *cluster.Observation, desired int) (*cluster.Observation, error) {
-	return c.observeUntil(ctx, observed, func(o *cluster.Observation) string { return notReady(o, desired) })
+func (c *Checker) waitReady(ctx context.Context, observed *kubernetes.Observation, desired int) (*kubernetes.Observation, error) {
+	return c.observeUntil(ctx, observed, func(o *kubernetes.Observation) string { return notReady(o, desired) })
 }
 
 // observeUntil looks again and again until pending finds nothing to wait for. Pending says what is
 // waited for; empty when there is nothing.
-func (c *Checker) observeUntil(ctx context.Context, observed *cluster.Observation, pending func(*cluster.Observation) string) (*cluster.Observation, error) {
+func (c *Checker) observeUntil(ctx context.Context, observed *kubernetes.Observation, pending func(*kubernetes.Observation) string) (*kubernetes.Observation, error) {
 	for {
 		waiting := pending(observed)
 		if waiting == "" {
@@ -123,20 +127,26 @@ func (c *Checker) observeUntil(ctx context.Context, observed *cluster.Observatio
 }
 
 // notReady says what is missing until the server can be reached; empty when nothing is.
-func notReady(observed *cluster.Observation, desired int) string {
+func notReady(observed *kubernetes.Observation, desired int) string {
+	if missing := missingTrusted(observed); missing != "" {
+		return missing
+	}
 	ready := 0
 	for i := range observed.Pods {
-		if cluster.IsReady(&observed.Pods[i]) {
+		if kubernetes.IsReady(&observed.Pods[i]) {
 			ready++
 		}
 	}
 	if ready < desired {
 		for i := range observed.Pods {
-			if !cluster.IsReady(&observed.Pods[i]) {
-				return cluster.DescribePod(&observed.Pods[i])
+			if !kubernetes.IsReady(&observed.Pods[i]) {
+				return kubernetes.DescribePod(&observed.Pods[i])
 			}
 		}
 		return fmt.Sprintf("StatefulSet %s has made %d of %d pods", observed.Objects.StatefulSet, len(observed.Pods), desired)
+	}
+	if observed.PrimaryPod() == nil && observed.Objects.HighAvailability {
+		return "no pod has the role " + contract.RolePrimary
 	}
 	if service := observed.Objects.Service; service != "" && observed.Services[service] != nil && observed.ReadyEndpoints(service) == 0 {
 		return fmt.Sprintf("Service %s has no ready endpoint", service)
@@ -144,8 +154,27 @@ func notReady(observed *cluster.Observation, desired int) string {
 	return ""
 }
 
+// missingTrusted says for which servers all others wait: none that lacks an acknowledged write takes
+// the place of the primary. It is empty when one of those that have all is there.
+func missingTrusted(observed *kubernetes.Observation) string {
+	if observed.Agreement == nil || observed.PrimaryPod() != nil {
+		return ""
+	}
+	trusted := observed.Agreement.Trusted()
+	for _, name := range trusted {
+		if observed.Pod(name) != nil {
+			return ""
+		}
+	}
+	if len(trusted) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("no server takes the writes: only %s has every acknowledged one (ConfigMap %s), and there is no such pod",
+		strings.Join(trusted, " or "), contract.MembersSync)
+}
+
 // checkRunning reports StatefulSet, pods and Service of a server that should run.
-func (c *Checker) checkRunning(ctx context.Context, observed *cluster.Observation, desired int) {
+func (c *Checker) checkRunning(ctx context.Context, observed *kubernetes.Observation, desired int) {
 	waiting := notReady(observed, desired)
 	status := observed.StatefulSet.Status
 	c.add(report.Kubernetes, "StatefulSet", passedIf(waiting == ""), fmt.Sprintf("%s: %d of %d replicas ready", observed.Objects.StatefulSet, status.ReadyReplicas, desired), "")
@@ -172,6 +201,10 @@ func (c *Checker) checkRunning(ctx context.Context, observed *cluster.Observatio
 		}
 		c.add(report.Kubernetes, "pod", report.Passed, detail, "")
 	}
+	if observed.Objects.HighAvailability {
+		// Where the Services have to lead is for the servers to say.
+		return
+	}
 	if service := observed.Services[observed.Objects.Service]; service != nil {
 		detail := fmt.Sprintf("%s (%s) leads to %s", service.Name, service.Spec.Type, report.Plural(int64(observed.ReadyEndpoints(service.Name)), "ready endpoint"))
 		c.add(report.Kubernetes, "Service", report.Passed, detail, "")
@@ -183,75 +216,4 @@ func passedIf(condition bool) report.Status {
 		return report.Passed
 	}
 	return report.Unknown
-}
-
-// checkClaim compares claim and volume with what was recorded when the server was last seen up.
-// At zero replicas they are all that is left of the database, so the claim must be Bound.
-func (c *Checker) checkClaim(observed *cluster.Observation, down bool) {
-	before := c.State().Sighting
-	name := observed.Objects.Claim
-	if name == "" {
-		c.add(report.Kubernetes, "claim", report.Warning, "the StatefulSet has no claim template: where the data lies is not known", "")
-		return
-	}
-	claim := observed.Claim
-	bound := claim != nil && claim.Status.Phase == corev1.ClaimBound
-	switch {
-	case claim == nil && before.ClaimUID != "":
-		c.add(report.Kubernetes, "claim", report.Violated, fmt.Sprintf("%s is gone: it had the UID %s and the volume %s", name, before.ClaimUID, before.Volume),
-			fmt.Sprintf("look for the volume: kubectl get pv %s", before.Volume))
-		return
-	case claim == nil:
-		c.add(report.Kubernetes, "claim", report.Unknown, name+" does not exist", "run: pulumi up")
-		return
-	case before.ClaimUID != "" && string(claim.UID) != before.ClaimUID:
-		c.add(report.Kubernetes, "claim", report.Violated, fmt.Sprintf("%s is another one than before: UID %s, recorded on %s was %s", name, claim.UID, report.Time(before.At), before.ClaimUID),
-			fmt.Sprintf("the data was on volume %s: kubectl get pv %s", before.Volume, before.Volume))
-	case before.Volume != "" && claim.Spec.VolumeName != before.Volume:
-		c.add(report.Kubernetes, "claim", report.Violated, fmt.Sprintf("%s has the volume %q, recorded on %s was %s", name, claim.Spec.VolumeName, report.Time(before.At), before.Volume), "")
-	case !bound && (down && before.ClaimUID != "" || claim.Status.Phase == corev1.ClaimLost):
-		c.add(report.Kubernetes, "claim", report.Violated, fmt.Sprintf("%s is %s, expected Bound", name, claim.Status.Phase), "")
-	case !bound:
-		c.add(report.Kubernetes, "claim", report.Unknown, fmt.Sprintf("%s is %s, expected Bound", name, claim.Status.Phase), "")
-	case before.ClaimUID == "" && down:
-		c.add(report.Kubernetes, "claim", report.Warning, fmt.Sprintf("%s is Bound (UID %s); nothing was recorded of it before, so it cannot be compared", name, claim.UID),
-			"run verify while the server is up, so that the next look at zero proves more")
-	case before.ClaimUID == "":
-		c.add(report.Kubernetes, "claim", report.Passed, fmt.Sprintf("%s is Bound, recorded from now on", name), "")
-	default:
-		c.add(report.Kubernetes, "claim", report.Passed, fmt.Sprintf("%s is Bound, UID and volume as recorded", name), "")
-	}
-	c.sighting.ClaimUID, c.sighting.Volume = string(claim.UID), claim.Spec.VolumeName
-	c.checkVolume(observed)
-}
-
-func (c *Checker) checkVolume(observed *cluster.Observation) {
-	claim, volume := observed.Claim, observed.Volume
-	switch {
-	case claim.Spec.VolumeName == "":
-		return
-	case observed.VolumeUnseen != "":
-		c.add(report.Kubernetes, "volume", report.Warning, fmt.Sprintf("%s could not be seen: %s", claim.Spec.VolumeName, observed.VolumeUnseen), "")
-		return
-	case volume == nil:
-		c.add(report.Kubernetes, "volume", report.Violated, claim.Spec.VolumeName+" does not exist, and the claim is bound to it", "")
-		return
-	}
-	size := volume.Spec.Capacity[corev1.ResourceStorage]
-	policy := volume.Spec.PersistentVolumeReclaimPolicy
-	detail := fmt.Sprintf("%s, %s, %s", volume.Name, size.String(), policy)
-	if policy == corev1.PersistentVolumeReclaimDelete {
-		detail += ": deleting the claim deletes the data"
-	}
-	ref := volume.Spec.ClaimRef
-	if volume.Status.Phase != corev1.VolumeBound || ref == nil || ref.UID != claim.UID {
-		owner := "no claim"
-		if ref != nil {
-			owner = fmt.Sprintf("claim %s with UID %s", ref.Name, ref.UID)
-		}
-		c.add(report.Kubernetes, "volume", report.Violated, fmt.Sprintf("%s is %s and belongs to %s, expected Bound to claim %s with UID %s",
-			volume.Name, volume.Status.Phase, owner, claim.Name, claim.UID), "")
-		return
-	}
-	c.add(report.Kubernetes, "volume", report.Passed, detail, "")
 }

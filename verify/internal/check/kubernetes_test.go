@@ -1,6 +1,8 @@
 package check_test
 
 import (
+	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -15,7 +17,7 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 
 	"stateful-postgres/verify/internal/check"
-	"stateful-postgres/verify/internal/cluster"
+	"stateful-postgres/verify/internal/kubernetes"
 	"stateful-postgres/verify/internal/pgtest"
 	"stateful-postgres/verify/internal/report"
 	"stateful-postgres/verify/internal/server"
@@ -28,8 +30,16 @@ type world struct {
 	slice  *discoveryv1.EndpointSlice
 	claim  *corev1.PersistentVolumeClaim
 	volume *corev1.PersistentVolume
-	port   int32
-	dsn    string
+	// namespace and system are nil where the user may not see them.
+	namespace, system *corev1.Namespace
+	// serviceDeleted is since when the Service is being deleted.
+	serviceDeleted *metav1.Time
+	// nodes are the addresses of the nodes.
+	nodes []string
+	port  int32
+	dsn   string
+	// forward forwards the server's port; nil is not possible.
+	forward func(ctx context.Context, pod *corev1.Pod, port int) (string, error)
 }
 
 func newWorld(t *testing.T) *world {
@@ -37,7 +47,9 @@ func newWorld(t *testing.T) *world {
 	shared := pgtest.Shared(t)
 	one := int32(1)
 	named := func(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Name: name, Namespace: "ns"} }
-	w := &world{port: int32(shared.Port), dsn: shared.CreateDatabase(t)}
+	w := &world{port: int32(shared.Port), dsn: shared.CreateDatabase(t), nodes: []string{"127.0.0.1"}}
+	w.namespace = &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "ns", UID: "namespace-uid"}}
+	w.system = &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "kube-system", UID: "cluster-uid"}}
 	w.set = &appsv1.StatefulSet{ObjectMeta: named("postgres"), Spec: appsv1.StatefulSetSpec{Replicas: &one}, Status: appsv1.StatefulSetStatus{Replicas: 1, ReadyReplicas: 1}}
 	w.pod = &corev1.Pod{ObjectMeta: named("postgres-0"), Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "postgres"}}},
 		Status: corev1.PodStatus{Phase: corev1.PodRunning, Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}}}
@@ -62,10 +74,18 @@ func (w *world) scaleToZero() {
 func (w *world) look(t *testing.T, witness *witness, desired int, deadline time.Duration) *report.Report {
 	t.Helper()
 	list := []runtime.Object{
-		&corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "postgres", Namespace: "ns"}, Spec: corev1.ServiceSpec{
+		&corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "postgres", Namespace: "ns", DeletionTimestamp: w.serviceDeleted, Finalizers: []string{"x"}}, Spec: corev1.ServiceSpec{
 			Type: corev1.ServiceTypeNodePort, Ports: []corev1.ServicePort{{Port: 5432, NodePort: w.port}}}},
-		&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-1"}, Status: corev1.NodeStatus{
-			Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "127.0.0.1"}}}},
+	}
+	for i, address := range w.nodes {
+		list = append(list, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("node-%d", i)}, Status: corev1.NodeStatus{
+			Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: address}}}})
+	}
+	if w.namespace != nil {
+		list = append(list, w.namespace)
+	}
+	if w.system != nil {
+		list = append(list, w.system)
 	}
 	if w.set != nil {
 		list = append(list, w.set)
@@ -86,10 +106,10 @@ func (w *world) look(t *testing.T, witness *witness, desired int, deadline time.
 	parsed, err := pgx.ParseConfig(w.dsn)
 	require.NoError(t, err)
 	witness.subject = check.Subject{
-		Cluster: &cluster.Cluster{Core: clients.CoreV1(), Apps: clients.AppsV1(), Discovery: clients.DiscoveryV1()},
-		Objects: cluster.Objects{Namespace: "ns", StatefulSet: "postgres", Service: "postgres", Headless: "postgres-headless", Claim: "postgredb-postgres-0"},
+		Cluster: &kubernetes.Cluster{Core: clients.CoreV1(), Apps: clients.AppsV1(), Discovery: clients.DiscoveryV1(), ForwardPort: w.forward},
+		Objects: kubernetes.Objects{Namespace: "ns", StatefulSet: "postgres", Service: "postgres", Headless: "postgres-headless", Claim: "postgredb-postgres-0"},
 		Desired: &desired,
-		Via:     cluster.ViaAuto,
+		Via:     kubernetes.ViaAuto,
 		Port:    5432,
 		Config: func(addresses []string) (*pgx.ConnConfig, error) {
 			return server.Config(addresses, parsed.Database, parsed.User, "unused", nil)

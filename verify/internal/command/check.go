@@ -1,17 +1,19 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"stateful-postgres/verify/internal/check"
 	"stateful-postgres/verify/internal/ledger"
+	"stateful-postgres/verify/internal/pulumicli"
 	"stateful-postgres/verify/internal/report"
-	"stateful-postgres/verify/internal/stack"
 )
 
 // checkSettings are the flags of check.
@@ -35,6 +37,7 @@ func newCheck(streams Streams, exitCode *int) *cobra.Command {
   verify --watch --interval 5s             round after round
   verify --namespace shop --context prod   a database somebody else deployed
   verify --dsn postgres://app@db.example.org/app
+  verify --dsn 'postgres://app@db1,db2/app?target_session_attrs=read-write'
   verify -o json | jq .verdict`,
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
@@ -87,11 +90,26 @@ func (s *settings) lookInto(ctx context.Context, sink *report.Sink, configure fu
 	if err != nil {
 		return s.cannotStart(ctx, sink, err)
 	}
-	checker := &check.Checker{Subject: found.Subject, Ledger: entries, Sink: sink}
+	checker := &check.Checker{Subject: found.Subject, Ledger: entries, Sink: sink, Others: s.others(found, entries)}
 	configure(checker)
-	err = checker.Run(ctx)
-	finished := sink.Finish(checker.Summarize)
-	return sink.Report.ExitCode, errors.Join(err, finished, enterResult(entries, sink.Report), entries.Close())
+	return s.finish(sink, entries, checker.Summarize, checker.Run(ctx))
+}
+
+// finish enters the outcome of a command in the ledger, closes it and prints the report. What the
+// ledger could not take is part of the outcome: rows that it does not know are proven to nobody.
+// The failure is one of before, or nil.
+func (s *settings) finish(sink *report.Sink, entries *ledger.Ledger, summarize func(*report.Report) string, failure error) (int, error) {
+	sink.Conclude(summarize)
+	if failure == nil {
+		failure = enterResult(entries, sink.Report)
+	}
+	if failure = cmp.Or(failure, entries.Close()); failure != nil {
+		sink.Add(report.Check{Section: report.Rows, Name: "ledger", Status: report.Unknown,
+			Detail: strings.ReplaceAll(failure.Error(), "\n", "; "),
+			Hint:   "make room where the ledger lies and run verify again: until then rows without an outcome in it may be there or not"})
+	}
+	err := sink.Finish(summarize)
+	return sink.Report.ExitCode, err
 }
 
 // enterResult enters the outcome of a command in the ledger.
@@ -128,7 +146,7 @@ func (s *settings) open(ctx context.Context, sink *report.Sink) (*subject, *ledg
 // cannotStart reports a command that came to nothing before the first check.
 func (s *settings) cannotStart(ctx context.Context, sink *report.Sink, err error) (int, error) {
 	var usage usageError
-	var unread *stack.Error
+	var unread *pulumicli.Error
 	hint := ""
 	switch {
 	case errors.As(err, &usage):
@@ -138,13 +156,7 @@ func (s *settings) cannotStart(ctx context.Context, sink *report.Sink, err error
 	case errors.As(err, &unread):
 		hint = unread.Hint
 	}
-	if ctx.Err() != nil {
-		if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
-			sink.Report.Cut(report.ExitDeadline)
-		} else {
-			sink.Report.Cut(report.ExitInterrupted)
-		}
-	}
+	sink.Report.CutShort(ctx)
 	sink.Add(report.Check{Section: "Stack", Name: "start", Status: report.Unknown, Detail: err.Error(), Hint: hint})
 	finished := sink.Finish(func(*report.Report) string { return "nothing was looked at" })
 	return sink.Report.ExitCode, finished

@@ -15,9 +15,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
-	"stateful-postgres/verify/internal/cluster"
+	"stateful-postgres/internal/progress"
+	"stateful-postgres/verify/internal/kubernetes"
 	"stateful-postgres/verify/internal/report"
 )
 
@@ -27,10 +27,7 @@ type Streams struct {
 	Err io.Writer
 }
 
-const (
-	checkTimeout = 2 * time.Minute
-	defaultWidth = 80
-)
+const checkTimeout = 2 * time.Minute
 
 // errInterrupted is the cause of a context that a signal ended.
 var errInterrupted = errors.New("interrupted")
@@ -71,7 +68,11 @@ func Run(args []string, streams Streams) int {
 			fmt.Fprintln(streams.Err, "see: verify --help")
 			return report.ExitUsage
 		}
-		if ctx.Err() != nil {
+		switch {
+		case exitCode != report.ExitProven:
+			// The checks were made, and their result could not be printed.
+			return exitCode
+		case ctx.Err() != nil:
 			return report.ExitInterrupted
 		}
 		return report.ExitUnknown
@@ -136,14 +137,14 @@ func (s *settings) register(command *cobra.Command, timeout time.Duration) {
 	flags.StringVar(&s.context, "context", "", "context of the kubeconfig (default: the stack's, or the current one)")
 	flags.StringVarP(&s.namespace, "namespace", "n", "", "look into this namespace instead of asking Pulumi")
 	flags.StringVar(&s.statefulSet, "stateful-set", "", "with --namespace, when it has more than one PostgreSQL")
-	flags.StringVar(&s.via, "via", cluster.ViaAuto, "way to the server: auto, nodeport, loadbalancer or port-forward")
+	flags.StringVar(&s.via, "via", kubernetes.ViaAuto, "way to the server: auto, nodeport, loadbalancer or port-forward")
 	flags.StringVar(&s.dsn, "dsn", "", "connect to this server and look at nothing else; PG* variables fill in what it leaves out")
 	flags.StringVar(&s.ledger, "ledger", "", "file of the ledger (default: one for each stack or server)")
 	flags.BoolVar(&s.newLedger, "new-ledger", false, "set the ledger aside and start a new one")
 	flags.BoolVarP(&s.quiet, "quiet", "q", false, "print problems and the verdict only")
 	for flag, values := range map[string][]string{
 		"output": {"table", "json", "junit"},
-		"via":    {cluster.ViaAuto, cluster.ViaNodePort, cluster.ViaLoadBalancer, cluster.ViaPortForward},
+		"via":    {kubernetes.ViaAuto, kubernetes.ViaNodePort, kubernetes.ViaLoadBalancer, kubernetes.ViaPortForward},
 	} {
 		// It fails only for a flag that does not exist.
 		_ = command.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
@@ -156,7 +157,7 @@ func (s *settings) validate() error {
 	if !slices.Contains([]string{"table", "json", "junit"}, s.output) {
 		problems = append(problems, fmt.Sprintf("--output %q: expected table, json or junit", s.output))
 	}
-	if !slices.Contains([]string{cluster.ViaAuto, cluster.ViaNodePort, cluster.ViaLoadBalancer, cluster.ViaPortForward}, s.via) {
+	if !slices.Contains([]string{kubernetes.ViaAuto, kubernetes.ViaNodePort, kubernetes.ViaLoadBalancer, kubernetes.ViaPortForward}, s.via) {
 		problems = append(problems, fmt.Sprintf("--via %q: expected auto, nodeport, loadbalancer or port-forward", s.via))
 	}
 	if s.timeout <= 0 {
@@ -172,7 +173,7 @@ func (s *settings) validate() error {
 			problems = append(problems, fmt.Sprintf("%s and %s exclude each other", pair[0].flag, pair[1].flag))
 		}
 	}
-	if s.dsn != "" && s.via != cluster.ViaAuto {
+	if s.dsn != "" && s.via != kubernetes.ViaAuto {
 		problems = append(problems, "--dsn and --via exclude each other")
 	}
 	if s.statefulSet != "" && s.namespace == "" {
@@ -186,12 +187,12 @@ func (s *settings) validate() error {
 
 // sink opens the output that the flags ask for. The progress must be stopped.
 func (s *settings) sink(verb string) *report.Sink {
-	width, terminal := terminalWidth(s.streams.Err)
-	var progress *report.Progress
+	width, terminal := progress.Terminal(s.streams.Err)
+	var line *progress.Line
 	if !s.quiet {
-		progress = report.NewProgress(s.streams.Err, terminal, width)
+		line = progress.New(s.streams.Err, terminal, width)
 	}
-	return report.NewSink(verb, s.printer(), progress)
+	return report.NewSink(verb, s.printer(), line)
 }
 
 func (s *settings) printer() report.Printer {
@@ -206,23 +207,10 @@ func (s *settings) printer() report.Printer {
 
 // style is how a table is drawn on the output.
 func (s *settings) style() report.Style {
-	width, terminal := terminalWidth(s.streams.Out)
+	width, terminal := progress.Terminal(s.streams.Out)
 	return report.Style{
 		Color: terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb",
 		Width: width,
 		Quiet: s.quiet,
 	}
-}
-
-// terminalWidth is the width of the terminal that a stream is, and 0 when it is none.
-func terminalWidth(stream io.Writer) (int, bool) {
-	file, ok := stream.(*os.File)
-	if !ok || !term.IsTerminal(int(file.Fd())) {
-		return 0, false
-	}
-	width, _, err := term.GetSize(int(file.Fd()))
-	if err != nil || width == 0 {
-		width = defaultWidth
-	}
-	return width, true
 }

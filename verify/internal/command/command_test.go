@@ -44,20 +44,22 @@ func TestUsageErrorsSayWhatWasExpected(t *testing.T) {
 		args     []string
 		expected []string
 	}{
-		"unknown flag":         {[]string{"--foo"}, []string{"unknown flag: --foo"}},
-		"unknown verb":         {[]string{"chekc"}, []string{`unexpected argument "chekc"`}},
-		"argument":             {[]string{"check", "dev"}, []string{`unexpected argument "dev"`}},
-		"bad duration":         {[]string{"--timeout", "5"}, []string{"--timeout"}},
-		"bad values together":  {[]string{"--timeout", "0s", "--output", "xml", "--via", "tunnel"}, []string{"--timeout 0s", `--output "xml"`, `--via "tunnel"`}},
-		"negative rows":        {[]string{"--rows", "-1"}, []string{"--rows -1"}},
-		"negative hold":        {[]string{"--hold", "-1s"}, []string{"--hold -1s"}},
-		"dsn and stack":        {[]string{"--dsn", "x", "--stack", "y"}, []string{"--dsn and --stack exclude each other"}},
-		"dsn and namespace":    {[]string{"--dsn", "x", "--namespace", "y"}, []string{"--dsn and --namespace exclude each other"}},
-		"namespace and stack":  {[]string{"-n", "x", "--stack", "y"}, []string{"--namespace and --stack exclude each other"}},
-		"dsn and via":          {[]string{"--dsn", "x", "--via", "nodeport"}, []string{"--dsn and --via exclude each other"}},
-		"stateful set alone":   {[]string{"--stateful-set", "x"}, []string{"--stateful-set needs --namespace"}},
-		"dsn that is none":     {[]string{"--dsn", "postgres://a:b:c"}, []string{"--dsn"}},
-		"password on the line": {[]string{"--dsn", "postgres://u:not-a-real-one@127.0.0.1/d"}, []string{"PGPASSWORD"}},
+		"unknown flag":          {[]string{"--foo"}, []string{"unknown flag: --foo"}},
+		"unknown verb":          {[]string{"chekc"}, []string{`unexpected argument "chekc"`}},
+		"argument":              {[]string{"check", "dev"}, []string{`unexpected argument "dev"`}},
+		"bad duration":          {[]string{"--timeout", "5"}, []string{"--timeout"}},
+		"bad values together":   {[]string{"--timeout", "0s", "--output", "xml", "--via", "tunnel"}, []string{"--timeout 0s", `--output "xml"`, `--via "tunnel"`}},
+		"negative rows":         {[]string{"--rows", "-1"}, []string{"--rows -1"}},
+		"negative hold":         {[]string{"--hold", "-1s"}, []string{"--hold -1s"}},
+		"dsn and stack":         {[]string{"--dsn", "x", "--stack", "y"}, []string{"--dsn and --stack exclude each other"}},
+		"dsn and namespace":     {[]string{"--dsn", "x", "--namespace", "y"}, []string{"--dsn and --namespace exclude each other"}},
+		"namespace and stack":   {[]string{"-n", "x", "--stack", "y"}, []string{"--namespace and --stack exclude each other"}},
+		"dsn and via":           {[]string{"--dsn", "x", "--via", "nodeport"}, []string{"--dsn and --via exclude each other"}},
+		"stateful set alone":    {[]string{"--stateful-set", "x"}, []string{"--stateful-set needs --namespace"}},
+		"dsn that is none":      {[]string{"--dsn", "postgres://a:b:c"}, []string{"--dsn"}},
+		"password on the line":  {[]string{"--dsn", "postgres://u:not-a-real-one@127.0.0.1/d"}, []string{"PGPASSWORD"}},
+		"password, encoded":     {[]string{"--dsn", "postgres://u:not%2Da-real-one@127.0.0.1/d"}, []string{"PGPASSWORD"}},
+		"password as a setting": {[]string{"--dsn", "host=127.0.0.1 user=u password = 'not-a-real-one'"}, []string{"PGPASSWORD"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -138,6 +140,32 @@ func TestLedgerWithoutAProjectLiesInTheUsersState(t *testing.T) {
 	require.True(t, strings.HasPrefix(decode(t, stdout).Ledger, state), stdout)
 }
 
+func TestLedgerThatWasLeftBehindUnderAnotherNameIsNamed(t *testing.T) {
+	t.Setenv("XDG_STATE_HOME", t.TempDir())
+	dsn := pgtest.Shared(t).CreateDatabase(t)
+	exitCode, stdout, _ := run("--dsn", dsn, "-o", "json")
+	require.Zero(t, exitCode, stdout)
+	before := decode(t, stdout).Ledger
+
+	renamed := strings.Replace(dsn, "127.0.0.1", "localhost", 1)
+	for _, verb := range [][]string{{"check"}, {"fill", "--rows", "5"}, {"check", "--rows", "0"}} {
+		exitCode, stdout, _ = run(append(verb, "--dsn", renamed, "-o", "json")...)
+		require.Equal(t, report.ExitUnknown, exitCode, stdout)
+		r := decode(t, stdout)
+		found := r.Checks[len(r.Checks)-1]
+		require.Contains(t, found.Detail, before+", with 10 acknowledged rows")
+		require.Contains(t, found.Hint, "mv "+before+" "+r.Ledger)
+	}
+	require.NoError(t, os.Rename(before, decode(t, stdout).Ledger))
+	exitCode, stdout, _ = run("--dsn", renamed, "-o", "json")
+	require.Zero(t, exitCode, stdout)
+	require.EqualValues(t, 10, decode(t, stdout).Rows.Intact)
+
+	// A ledger that somebody chose is theirs.
+	exitCode, stdout, _ = run("--dsn", dsn, "-o", "json", "--ledger", filepath.Join(t.TempDir(), "ledger"))
+	require.Zero(t, exitCode, stdout)
+}
+
 func TestPGVariablesAreEnoughOutsideAProject(t *testing.T) {
 	dsn, err := url.Parse(pgtest.Shared(t).CreateDatabase(t))
 	require.NoError(t, err)
@@ -160,6 +188,32 @@ func TestNeitherProjectNorServerIsAUsageError(t *testing.T) {
 	require.Empty(t, stdout)
 	require.Contains(t, stderr, "no Pulumi project")
 	require.Contains(t, stderr, "--dsn or --namespace")
+}
+
+// A stack's kubernetes:cluster counts more than the cluster of its context.
+func TestClusterOfTheStackIsTheOneThatIsLookedAt(t *testing.T) {
+	bin, project := t.TempDir(), t.TempDir()
+	kubeconfig, err := json.Marshal(`apiVersion: v1
+kind: Config
+current-context: one
+clusters: [{name: c1, cluster: {server: "https://127.0.0.1:1"}}, {name: c2, cluster: {server: "https://127.0.0.1:2"}}]
+users: [{name: u, user: {token: not-a-real-one}}]
+contexts: [{name: one, context: {cluster: c1, user: u}}]
+`)
+	require.NoError(t, err)
+	outputs := `{"namespace":"n","statefulSet":"s","service":"s","headlessService":"h","claim":"c","database":"d","user":"u","password":"p","replicas":1,` +
+		`"serviceType":"NodePort","port":5432,"context":"one","cluster":"CLUSTER","kubeconfig":` + string(kubeconfig) + `}`
+	require.NoError(t, os.WriteFile(filepath.Join(project, "Pulumi.yaml"), nil, 0o644))
+	t.Setenv("PATH", bin+":/usr/bin:/bin")
+	t.Chdir(project)
+	for cluster, address := range map[string]string{"": "127.0.0.1:1", "c2": "127.0.0.1:2"} {
+		require.NoError(t, os.WriteFile(filepath.Join(bin, "outputs"), []byte(strings.Replace(outputs, "CLUSTER", cluster, 1)), 0o600))
+		script := "#!/bin/sh\ncase \"$*\" in *output*) cat " + filepath.Join(bin, "outputs") + ";; *) echo dev;; esac\n"
+		require.NoError(t, os.WriteFile(filepath.Join(bin, "pulumi"), []byte(script), 0o755))
+		exitCode, stdout, _ := run("-o", "json")
+		require.Equal(t, report.ExitUnknown, exitCode)
+		require.Contains(t, decode(t, stdout).Checks[0].Detail, address)
+	}
 }
 
 func TestStackThatWasNeverDeployedIsSaidInTheReport(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 
 	"stateful-postgres/verify/internal/check"
 	"stateful-postgres/verify/internal/cycle"
-	"stateful-postgres/verify/internal/stack"
+	"stateful-postgres/verify/internal/pulumicli"
 )
 
 const cycleTimeout = time.Hour
@@ -22,9 +22,12 @@ type cycleSettings struct {
 	settings
 	times      int
 	to         int
+	through    []int
 	rows       int64
 	hold       time.Duration
 	configFile string
+	// timesOrTo says that --times or --to was given.
+	timesOrTo bool
 }
 
 func newCycle(streams Streams, exitCode *int) *cobra.Command {
@@ -34,12 +37,16 @@ func newCycle(streams Streams, exitCode *int) *cobra.Command {
 		Short: "Scale the stack down and up through Pulumi, and prove that nothing was lost",
 		Long: `Cycle plays the whole story: check, set replicas to 0, prove that the database is
 down, set them back, check again; with a writer that runs throughout, and every
-phase measured. The stack's settings are not changed: other replicas come from a
-copy of them, and however the cycle ends, the stack's own are deployed again.`,
+phase measured. With --through it goes through any numbers of replicas, and
+measures for each step how long no write was acknowledged. The stack's settings
+are not changed: other replicas come from a copy of them, and however the cycle
+ends, the stack's own are deployed again.`,
 		Example: `  verify cycle
-  verify cycle --times 10 -o json`,
+  verify cycle --times 10 -o json
+  verify cycle --through 3,1,3,0,1,0,3,2,3   with highAvailability`,
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
+			s.timesOrTo = command.Flags().Changed("times") || command.Flags().Changed("to")
 			code, err := s.run(command.Context())
 			*exitCode = code
 			return err
@@ -49,6 +56,7 @@ copy of them, and however the cycle ends, the stack's own are deployed again.`,
 	flags := command.Flags()
 	flags.IntVar(&s.times, "times", 1, "how many times")
 	flags.IntVar(&s.to, "to", 0, "replicas to scale to")
+	flags.IntSliceVar(&s.through, "through", nil, "instead: replicas to go through, one after the other, like 3,1,0,3")
 	flags.Int64Var(&s.rows, "rows", check.DefaultRows, "how many new rows each check writes, besides the writer's")
 	flags.DurationVar(&s.hold, "hold", check.DefaultHold, "at 0 replicas: how long nothing may answer")
 	flags.StringVar(&s.configFile, "config-file", "", "settings file of the stack (default: Pulumi.STACK.yaml)")
@@ -63,6 +71,7 @@ func (s *cycleSettings) validate() error {
 	if s.to < 0 {
 		problems = append(problems, fmt.Sprintf("--to %d: expected 0 or more", s.to))
 	}
+	problems = append(problems, s.validateThrough()...)
 	if s.rows < 1 {
 		problems = append(problems, fmt.Sprintf("--rows %d: expected 1 or more", s.rows))
 	}
@@ -76,6 +85,23 @@ func (s *cycleSettings) validate() error {
 		return usageError{strings.Join(problems, "; ")}
 	}
 	return s.settings.validate()
+}
+
+// validateThrough finds what cannot be meant by --through.
+func (s *cycleSettings) validateThrough() []string {
+	var problems []string
+	if len(s.through) > 0 && s.timesOrTo {
+		problems = append(problems, "--through and --times or --to exclude each other")
+	}
+	for i, replicas := range s.through {
+		switch {
+		case replicas < 0:
+			problems = append(problems, fmt.Sprintf("--through %d: expected 0 or more", replicas))
+		case i > 0 && replicas == s.through[i-1]:
+			problems = append(problems, fmt.Sprintf("--through %d,%[1]d: expected another number after it", replicas))
+		}
+	}
+	return problems
 }
 
 func (s *cycleSettings) run(ctx context.Context) (int, error) {
@@ -95,13 +121,11 @@ func (s *cycleSettings) run(ctx context.Context) (int, error) {
 	}
 	played := &cycle.Cycle{
 		Subject: found.Subject,
-		Deployer: &stack.Deployer{
+		Deployer: &pulumicli.Deployer{
 			Project: found.project, Stack: found.stack, ConfigFile: s.configFile, Scratch: filepath.Dir(found.ledger),
 		},
-		Ledger: entries, Sink: sink, Times: s.times, To: s.to, Rows: s.rows, Hold: s.hold,
+		Ledger: entries, Sink: sink, Times: s.times, To: s.to, Through: s.through, Rows: s.rows, Hold: s.hold, Others: s.others(found, entries),
 		Notice: func(text string) { sink.Progress.Print(func() { fmt.Fprintln(s.streams.Err, text) }) },
 	}
-	err = played.Run(ctx)
-	finished := sink.Finish(played.Summarize)
-	return sink.Report.ExitCode, errors.Join(err, finished, enterResult(entries, sink.Report), entries.Close())
+	return s.finish(sink, entries, played.Summarize, played.Run(ctx))
 }

@@ -25,6 +25,7 @@ const asProgram = "VERIFY_TEST_ARGUMENTS"
 
 func TestMain(m *testing.M) {
 	if args := os.Getenv(asProgram); args != "" {
+		limitFiles(os.Getenv(fileLimit))
 		os.Exit(command.Run(strings.Split(args, "\n"), command.Streams{Out: os.Stdout, Err: os.Stderr}))
 	}
 	os.Exit(pgtest.Main(m))

@@ -13,8 +13,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"stateful-postgres/verify/internal/ledger"
+	"stateful-postgres/verify/internal/pulumicli"
 	"stateful-postgres/verify/internal/report"
-	"stateful-postgres/verify/internal/stack"
 )
 
 // ledgerStatus is what a ledger knows, as it is printed.
@@ -78,7 +78,7 @@ func (s *settings) status(ctx context.Context) (int, error) {
 	defer cancel()
 	path, err := s.ledgerPath(ctx)
 	if err != nil {
-		var unread *stack.Error
+		var unread *pulumicli.Error
 		if errors.As(err, &unread) && unread.Usage {
 			return 0, usageError{unread.Problem + ": " + unread.Hint}
 		}
@@ -152,8 +152,14 @@ func (l *ledgerStatus) print(out io.Writer) error {
 	if seen := l.Sighting; seen != nil {
 		fmt.Fprintf(table, "last seen\t%s: system_identifier %s, timeline %d, log position %s\n",
 			report.Time(seen.At), seen.SystemIdentifier, seen.Timeline, seen.FlushedLSN)
+		if seen.Pod != "" {
+			fmt.Fprintf(table, "\tthe server in pod %s took the writes\n", seen.Pod)
+		}
 		if seen.ClaimUID != "" {
 			fmt.Fprintf(table, "\tclaim UID %s, volume %s\n", seen.ClaimUID, seen.Volume)
+		}
+		for _, claim := range seen.Claims {
+			fmt.Fprintf(table, "\tclaim of ordinal %d: UID %s, volume %s\n", claim.Ordinal, claim.UID, claim.Volume)
 		}
 	}
 	if last := l.LastResult; last != nil {

@@ -11,11 +11,14 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"stateful-postgres/internal/contract"
+	"stateful-postgres/internal/kubeconfig"
 	"stateful-postgres/verify/internal/check"
-	"stateful-postgres/verify/internal/cluster"
+	"stateful-postgres/verify/internal/kubernetes"
+	"stateful-postgres/verify/internal/ledger"
+	"stateful-postgres/verify/internal/pulumicli"
 	"stateful-postgres/verify/internal/report"
 	"stateful-postgres/verify/internal/server"
-	"stateful-postgres/verify/internal/stack"
 )
 
 // subject is what a command is about, and where its ledger lies.
@@ -40,7 +43,7 @@ func (s *settings) find(ctx context.Context) (*subject, error) {
 	if err != nil {
 		return nil, err
 	}
-	project, err := stack.FindProject(directory)
+	project, err := pulumicli.FindProject(directory)
 	if err != nil {
 		if os.Getenv("PGHOST") != "" || os.Getenv("PGSERVICE") != "" {
 			return s.findByDSN("")
@@ -55,7 +58,7 @@ func (s *settings) findByDSN(dsn string) (*subject, error) {
 	if err != nil {
 		return nil, usageError{fmt.Sprintf("--dsn: %v", err)}
 	}
-	if config.Password != "" && strings.Contains(dsn, config.Password) {
+	if holds, err := server.HoldsPassword(dsn); err != nil || holds {
 		return nil, usageError{"--dsn holds a password, which every user of this machine can see in the process list: put it into PGPASSWORD or ~/.pgpass"}
 	}
 	address := config.Host
@@ -71,11 +74,11 @@ func (s *settings) findByDSN(dsn string) (*subject, error) {
 }
 
 func (s *settings) findByNamespace(ctx context.Context) (*subject, error) {
-	kubernetes, err := cluster.Connect("", s.context)
+	client, err := kubernetes.Connect(kubeconfig.Source{Context: s.context})
 	if err != nil {
 		return nil, err
 	}
-	discovered, err := kubernetes.Discover(ctx, s.namespace, s.statefulSet)
+	discovered, err := client.Discover(ctx, s.namespace, s.statefulSet)
 	if err != nil {
 		return nil, err
 	}
@@ -88,28 +91,29 @@ func (s *settings) findByNamespace(ctx context.Context) (*subject, error) {
 		encryption = &server.TLS{Authority: discovered.Certificate.Authority, ServerName: discovered.Certificate.Name}
 	}
 	found := &subject{Subject: check.Subject{
-		Cluster: kubernetes,
+		Cluster: client,
 		Objects: discovered.Objects,
 		Via:     s.via,
 		Port:    discovered.Port,
 		Config:  configWith(discovered.Database, discovered.User, password, encryption),
 		Target:  report.Target{Namespace: s.namespace, StatefulSet: discovered.Objects.StatefulSet, Database: discovered.Database},
 	}}
-	found.ledger, err = s.ledgerOutside("cluster", kubernetes.Config.Host, s.namespace, discovered.Objects.StatefulSet)
+	found.ledger, err = s.ledgerOutside("cluster", client.Config.Host, s.namespace, discovered.Objects.StatefulSet)
 	return found, err
 }
 
 func (s *settings) findByStack(ctx context.Context, project string) (*subject, error) {
-	deployed, err := stack.Read(ctx, project, s.stack)
+	deployed, err := pulumicli.Read(ctx, project, s.stack)
 	if err != nil {
 		return nil, err
 	}
 	outputs := deployed.Outputs
-	inContext := outputs.Context
+	source := kubeconfig.Source{Kubeconfig: outputs.Kubeconfig, Context: outputs.Context, Cluster: outputs.Cluster}
 	if s.context != "" {
-		inContext = s.context
+		// Whoever names a context means its own cluster, too.
+		source.Context, source.Cluster = s.context, ""
 	}
-	kubernetes, err := cluster.Connect(outputs.Kubeconfig, inContext)
+	client, err := kubernetes.Connect(source)
 	if err != nil {
 		return nil, err
 	}
@@ -119,10 +123,11 @@ func (s *settings) findByStack(ctx context.Context, project string) (*subject, e
 	}
 	found := &subject{
 		Subject: check.Subject{
-			Cluster: kubernetes,
-			Objects: cluster.Objects{
+			Cluster: client,
+			Objects: kubernetes.Objects{
 				Namespace: outputs.Namespace, StatefulSet: outputs.StatefulSet,
 				Service: outputs.Service, Headless: outputs.HeadlessService, Claim: outputs.Claim,
+				HighAvailability: outputs.HighAvailability,
 			},
 			Desired: &outputs.Replicas,
 			Via:     s.via,
@@ -138,6 +143,9 @@ func (s *settings) findByStack(ctx context.Context, project string) (*subject, e
 		ledger:  filepath.Join(project, ".local", "verify", fileName(deployed.Name), "ledger"),
 		project: project,
 		stack:   deployed.Name,
+	}
+	if outputs.HighAvailability {
+		found.Objects.Replicas = contract.ReplicasService
 	}
 	if s.ledger != "" {
 		found.ledger = s.ledger
@@ -165,6 +173,23 @@ func (s *settings) ledgerOutside(identity ...string) (string, error) {
 		state = filepath.Join(home, ".local", "state")
 	}
 	return filepath.Join(state, "stateful-postgres", "verify", fileName(strings.Join(identity, "_")), "ledger"), nil
+}
+
+// others are the ledgers beside one that knows no rows yet, unless somebody chose that one.
+func (s *settings) others(found *subject, entries *ledger.Ledger) []check.Other {
+	if s.ledger != "" || entries.State().Required() > 0 {
+		return nil
+	}
+	folders := filepath.Dir(filepath.Dir(found.ledger))
+	names, err := os.ReadDir(folders)
+	if err != nil {
+		return nil
+	}
+	var paths []string
+	for _, name := range names {
+		paths = append(paths, filepath.Join(folders, name.Name(), filepath.Base(found.ledger)))
+	}
+	return check.Known(paths, found.ledger)
 }
 
 // fileName keeps what is harmless in the name of a folder.

@@ -10,6 +10,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"stateful-postgres/verify/internal/server"
 )
 
 // DrainDeadline is how long a COMMIT that was sent is waited for. It is generous: giving up
@@ -63,7 +65,7 @@ func Connect(ctx context.Context, config *pgx.ConnConfig) (*Session, error) {
 		}
 		return countingConn{Conn: conn, written: &session.written}, nil
 	}
-	conn, err := pgx.ConnectConfig(ctx, config)
+	conn, err := server.Connect(ctx, config)
 	if err != nil {
 		return nil, err
 	}
@@ -78,9 +80,9 @@ func Connect(ctx context.Context, config *pgx.ConnConfig) (*Session, error) {
 // may be closed: see Usable.
 func (s *Session) Transact(ctx context.Context, work func(context.Context, *pgconn.PgConn) error) (Outcome, error) {
 	s.notices = nil
-	tx, err := s.conn.Begin(ctx)
+	tx, err := server.Begin(ctx, s.conn)
 	if err != nil {
-		return Classify(BeforeCommit, err, nil), fmt.Errorf("begin: %w", err)
+		return Classify(BeforeCommit, err, nil), err
 	}
 	if err := work(ctx, s.conn.PgConn()); err != nil {
 		// The outcome does not depend on whether the rollback is answered.
@@ -105,10 +107,25 @@ func (s *Session) Transact(ctx context.Context, work func(context.Context, *pgco
 // Usable says whether the session can run another transaction.
 func (s *Session) Usable() bool { return !s.conn.IsClosed() }
 
-// Exec runs one statement outside the transactions that are accounted for.
+// Standby says whether the server has said of itself that it is a standby, which takes no writes.
+// Servers before PostgreSQL 14 do not say it.
+func (s *Session) Standby() bool { return s.conn.PgConn().ParameterStatus("in_hot_standby") == "on" }
+
+// Ping asks the server for an answer.
+func (s *Session) Ping(ctx context.Context) error { return s.conn.Ping(ctx) }
+
+// Exec runs one statement in a transaction of its own, which is not accounted for.
 func (s *Session) Exec(ctx context.Context, sql string, args ...any) error {
-	_, err := s.conn.Exec(ctx, sql, args...)
-	return err
+	tx, err := server.Begin(ctx, s.conn)
+	if err != nil {
+		return err
+	}
+	// After the commit there is nothing to roll back.
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
+	if _, err := tx.Exec(ctx, sql, args...); err != nil {
+		return err
+	}
+	return tx.Commit(ctx)
 }
 
 // Close ends the session.

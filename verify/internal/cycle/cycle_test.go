@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -19,8 +21,8 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 
 	"stateful-postgres/verify/internal/check"
-	"stateful-postgres/verify/internal/cluster"
 	"stateful-postgres/verify/internal/cycle"
+	"stateful-postgres/verify/internal/kubernetes"
 	"stateful-postgres/verify/internal/ledger"
 	"stateful-postgres/verify/internal/pgtest"
 	"stateful-postgres/verify/internal/report"
@@ -133,14 +135,14 @@ func setup(t *testing.T) *bundle {
 	b := &bundle{out: &bytes.Buffer{}, deployer: &deployer{t: t, server: own, clients: clients, running: true}}
 	b.cycle = &cycle.Cycle{
 		Subject: check.Subject{
-			Cluster: &cluster.Cluster{
+			Cluster: &kubernetes.Cluster{
 				Core: clients.CoreV1(), Apps: clients.AppsV1(), Discovery: clients.DiscoveryV1(),
 				OpenLog: func(context.Context, *corev1.Pod) (io.ReadCloser, error) {
 					return io.NopCloser(strings.NewReader(own.Log())), nil
 				},
 			},
-			Objects: cluster.Objects{Namespace: "ns", StatefulSet: "postgres", Service: "postgres", Claim: "claim"},
-			Desired: &desired, Via: cluster.ViaAuto, Port: 5432,
+			Objects: kubernetes.Objects{Namespace: "ns", StatefulSet: "postgres", Service: "postgres", Claim: "claim"},
+			Desired: &desired, Via: kubernetes.ViaAuto, Port: 5432,
 			Config: func(addresses []string) (*pgx.ConnConfig, error) {
 				return server.Config(addresses, config.Database, config.User, "unused", nil)
 			},
@@ -278,4 +280,27 @@ func TestNothingIsScaledWhenTheFirstCheckFails(t *testing.T) {
 	require.Equal(t, report.ExitUnknown, r.ExitCode)
 	require.Contains(t, find(t, r, "replicas").Detail, "already 1")
 	require.Zero(t, b.scales)
+}
+
+// The writer takes the way that the check before it found, and leaves nothing open.
+func TestCycleGoesThroughAForwardedPortWhereNoNodeAnswers(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	address := "127.0.2.1"
+	pgtest.BlackHole(t, address, b.server.Port)
+	node, err := b.clients.CoreV1().Nodes().Get(t.Context(), "node-1", metav1.GetOptions{})
+	require.NoError(t, err)
+	node.Status.Addresses[0].Address = address
+	_, err = b.clients.CoreV1().Nodes().Update(t.Context(), node, metav1.UpdateOptions{})
+	require.NoError(t, err)
+	f := &pgtest.Forwards{To: net.JoinHostPort("127.0.0.1", strconv.Itoa(b.server.Port))}
+	b.cycle.Subject.Cluster.ForwardPort = func(ctx context.Context, _ *corev1.Pod, _ int) (string, error) { return f.Forward(ctx) }
+
+	r := b.run(t.Context())
+	require.Equal(t, report.ExitProven, r.ExitCode)
+	require.Equal(t, "port-forward", r.Target.Via)
+	require.Equal(t, report.Passed, find(t, r, "first write").Status)
+	require.Greater(t, r.Rows.Intact, int64(10), "those of the first check, and the writer's")
+	f.Wait()
+	require.GreaterOrEqual(t, f.Total(), 3)
 }

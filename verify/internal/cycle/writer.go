@@ -20,6 +20,14 @@ const (
 	connectTimeout = 2 * time.Second
 )
 
+// counts are what became of the rows of a stream.
+type counts struct {
+	// locally is how many of the acknowledged ones no standby has confirmed.
+	acknowledged, locally, failed, unknown int64
+	// longest is the longest time between two acknowledged writes.
+	longest time.Duration
+}
+
 // stream writes one row after the other, through outages, until it is stopped, and measures how
 // long no write was acknowledged.
 type stream struct {
@@ -33,11 +41,9 @@ type stream struct {
 
 	mutex sync.Mutex
 	// problem is an error of the ledger, after which nothing is written any more.
-	problem                       error
-	acknowledged, failed, unknown int64
-	lastAt                        time.Time
-	// longest is the longest time between two acknowledged writes.
-	longest time.Duration
+	problem error
+	counts
+	lastAt time.Time
 	// answered takes what the server says to the first write after expectResume.
 	answered chan error
 }
@@ -74,13 +80,14 @@ func (s *stream) run(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		if session != nil && !session.Usable() {
+		// A primary that another one has taken the place of tells that it is a standby.
+		if session != nil && (!session.Usable() || session.Standby()) {
 			closeSession()
 			session = nil
 		}
 		if session == nil {
 			attempt, cancel := context.WithTimeout(ctx, connectTimeout)
-			opened, closeOpened, err := s.open(ctx, attempt)
+			opened, closeOpened, err := s.subject.Open(attempt)
 			cancel()
 			if err != nil {
 				continue
@@ -91,22 +98,6 @@ func (s *stream) run(ctx context.Context) {
 			return
 		}
 	}
-}
-
-// open connects within an attempt; what it makes lives as long as ctx.
-func (s *stream) open(ctx, attempt context.Context) (*commit.Session, func(), error) {
-	lifetime, end := context.WithCancel(ctx)
-	stopAtTimeout := context.AfterFunc(attempt, end)
-	session, closeSession, err := s.subject.Open(lifetime)
-	if err != nil || !stopAtTimeout() {
-		end()
-		if err == nil {
-			closeSession()
-			err = context.Cause(attempt)
-		}
-		return nil, nil, err
-	}
-	return session, func() { closeSession(); end() }, nil
 }
 
 // write runs one transaction and enters what became of it. It returns false when there is no
@@ -123,12 +114,15 @@ func (s *stream) write(ctx context.Context, session *commit.Session) bool {
 	case commit.Acknowledged, commit.AcknowledgedLocally:
 		now := time.Now()
 		s.acknowledged += written.Rows
+		if written.Outcome == commit.AcknowledgedLocally {
+			s.locally += written.Rows
+		}
 		s.longest = max(s.longest, now.Sub(s.lastAt))
 		s.lastAt = now
 		s.answer(nil)
 	case commit.Failed:
 		s.failed += written.Rows
-		if session.Usable() && ctx.Err() == nil {
+		if session.Usable() && ctx.Err() == nil && !session.Standby() {
 			s.answer(fmt.Errorf("the server refuses writes: %w", err))
 		}
 	default:
@@ -140,6 +134,28 @@ func (s *stream) write(ctx context.Context, session *commit.Session) bool {
 		return false
 	}
 	return true
+}
+
+// begin starts to count anew.
+func (s *stream) begin() {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	s.counts, s.lastAt = counts{}, time.Now()
+}
+
+// end returns the counts since begin. The time since the last acknowledged write is one of them.
+func (s *stream) end() counts {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	s.longest = max(s.longest, time.Since(s.lastAt))
+	return s.counts
+}
+
+// ledgerProblem is the error of the ledger that ended the stream, or nil.
+func (s *stream) ledgerProblem() error {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	return s.problem
 }
 
 // answer passes on what the server said to a write, if somebody waits for it.

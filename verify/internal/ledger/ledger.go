@@ -13,12 +13,14 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
-	"syscall"
 	"time"
+
+	"github.com/gofrs/flock"
 )
 
 const (
@@ -31,11 +33,13 @@ const (
 // processes out.
 type Ledger struct {
 	path  string
-	lock  *os.File
+	lock  *flock.Flock
 	file  *os.File
 	state State
 	chain uint32
 	now   func() time.Time
+	// failed is why nothing is entered any more: the file may not hold what was written to it.
+	failed error
 }
 
 // Open opens the ledger at path, or starts one when there is no file. It holds a lock until it
@@ -86,40 +90,32 @@ func SetAside(ctx context.Context, path string, waiting func(holder string)) (st
 	return aside, syncDirectory(path)
 }
 
-func acquire(ctx context.Context, path string, waiting func(holder string)) (*os.File, error) {
-	lock, err := os.OpenFile(path+".lock", os.O_RDWR|os.O_CREATE, 0o644)
-	if err != nil {
-		return nil, fmt.Errorf("ledger %s: %w", path, err)
-	}
-	told := false
-	for {
-		err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err == nil {
-			break
-		}
-		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
-			lock.Close()
+func acquire(ctx context.Context, path string, waiting func(holder string)) (*flock.Flock, error) {
+	lock := flock.New(path+".lock", flock.SetPermissions(0o644))
+	for told := false; ; told = true {
+		held, err := lock.TryLock()
+		if err != nil {
 			return nil, fmt.Errorf("ledger %s: lock: %w", path, err)
 		}
+		if held {
+			break
+		}
 		holder := "another verify"
-		if pid, err := os.ReadFile(lock.Name()); err == nil && len(pid) > 0 {
+		if pid, err := os.ReadFile(lock.Path()); err == nil && len(pid) > 0 {
 			holder += " (process " + strings.TrimSpace(string(pid)) + ")"
 		}
 		if !told {
 			waiting(holder)
-			told = true
 		}
 		select {
 		case <-ctx.Done():
-			lock.Close()
-			return nil, fmt.Errorf("ledger %s is in use by %s: %w", path, holder, context.Cause(ctx))
+			return nil, errors.Join(fmt.Errorf("ledger %s is in use by %s: %w", path, holder, context.Cause(ctx)), lock.Close())
 		case <-time.After(lockPoll):
 		}
 	}
-	// For the message of whoever waits; the lock itself is the kernel's.
-	if err := lock.Truncate(0); err == nil {
-		_, _ = fmt.Fprintf(io.NewOffsetWriter(lock, 0), "%d\n", os.Getpid())
-	}
+	// For the message of whoever waits; the lock itself is the kernel's. Windows lets nobody write
+	// to a locked file, and the message does without.
+	_ = os.WriteFile(lock.Path(), []byte(strconv.Itoa(os.Getpid())+"\n"), 0o644)
 	return lock, nil
 }
 
@@ -136,14 +132,20 @@ func (l *Ledger) load() error {
 		return err
 	}
 	l.state, l.chain = *state, chain
-	l.file, err = os.OpenFile(l.path, os.O_WRONLY|os.O_APPEND, 0)
-	if err != nil {
-		return fmt.Errorf("ledger: %w", err)
+	if err := l.openFile(); err != nil {
+		return err
 	}
 	if l.state.TornBytes > 0 {
 		if err := l.file.Truncate(l.state.Size); err != nil {
 			return fmt.Errorf("ledger %s: drop the torn last record: %w", l.path, err)
 		}
+	}
+	return nil
+}
+
+func (l *Ledger) openFile() (err error) {
+	if l.file, err = os.OpenFile(l.path, os.O_WRONLY|os.O_APPEND, 0); err != nil {
+		return fmt.Errorf("ledger: %w", err)
 	}
 	return nil
 }
@@ -206,13 +208,20 @@ func (l *Ledger) rewrite(records []record) error {
 	}
 	state.Size = int64(len(content))
 	temporary := l.path + ".new"
-	file, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|os.O_APPEND, 0o644)
+	file, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
 	if err != nil {
 		return fmt.Errorf("ledger: %w", err)
 	}
+	defer os.Remove(temporary) // There is none any more when all went well.
 	_, err = file.Write(content)
 	if err == nil {
 		err = file.Sync()
+	}
+	// Windows renames no file that is open, and replaces none.
+	err = errors.Join(err, file.Close())
+	if err == nil && l.file != nil {
+		err = l.file.Close()
+		l.file = nil
 	}
 	if err == nil {
 		err = os.Rename(temporary, l.path)
@@ -221,18 +230,18 @@ func (l *Ledger) rewrite(records []record) error {
 		err = syncDirectory(l.path)
 	}
 	if err != nil {
-		return errors.Join(fmt.Errorf("ledger %s: %w", l.path, err), file.Close())
+		return fmt.Errorf("ledger %s: %w", l.path, err)
 	}
-	if l.file != nil {
-		if err := l.file.Close(); err != nil {
-			return fmt.Errorf("ledger %s: %w", l.path, err)
-		}
-	}
-	l.file, l.state, l.chain = file, state, chain
-	return nil
+	l.state, l.chain = state, chain
+	return l.openFile()
 }
 
+// syncDirectory puts the names of a file's directory on disk.
 func syncDirectory(path string) error {
+	if runtime.GOOS == "windows" {
+		// It has no such thing: the file system keeps a journal of names.
+		return nil
+	}
 	directory, err := os.Open(filepath.Dir(path))
 	if err != nil {
 		return err
@@ -241,14 +250,17 @@ func syncDirectory(path string) error {
 }
 
 func (l *Ledger) append(entry record) error {
+	if l.failed != nil {
+		return l.failed
+	}
 	content, err := entry.encode()
 	if err != nil {
 		return fmt.Errorf("ledger %s: %w", l.path, err)
 	}
 	frame, chain := appendFrame(nil, content, l.chain)
-	// One write: a process killed in it leaves a prefix.
+	// One write: a process killed in it leaves a prefix, and so does a full disk.
 	if _, err := l.file.Write(frame); err != nil {
-		return fmt.Errorf("ledger %s: %w", l.path, err)
+		return l.cutOff(fmt.Errorf("ledger %s: %w", l.path, err))
 	}
 	l.chain = chain
 	l.state.Size += int64(len(frame))
@@ -256,6 +268,16 @@ func (l *Ledger) append(entry record) error {
 		return fmt.Errorf("ledger %s: %w", l.path, err)
 	}
 	return nil
+}
+
+// cutOff removes what was written of a record that failed: what is entered behind it could never
+// be read. It returns the failure.
+func (l *Ledger) cutOff(failure error) error {
+	if err := l.file.Truncate(l.state.Size); err != nil {
+		l.failed = fmt.Errorf("%w; what was written of the record could not be cut off: %w", failure, err)
+		return l.failed
+	}
+	return failure
 }
 
 // State is what the ledger knows. It changes with every entry; the caller does not change it.
@@ -304,12 +326,15 @@ func (l *Ledger) Finish(result Result) error {
 	return l.append(record{Kind: kindResult, Result: &result, Results: l.state.Results + 1})
 }
 
-// Sync puts every entry on disk.
+// Sync puts every entry on disk. After it failed once nothing is entered any more: the kernel may
+// have dropped what it could not write, and a later call would not say so.
 func (l *Ledger) Sync() error {
-	if err := l.file.Sync(); err != nil {
-		return fmt.Errorf("ledger %s: %w", l.path, err)
+	if l.failed == nil {
+		if err := l.file.Sync(); err != nil {
+			l.failed = fmt.Errorf("ledger %s: %w", l.path, err)
+		}
 	}
-	return nil
+	return l.failed
 }
 
 // Close puts every entry on disk, rewrites the file if it has grown, and lets others in.
@@ -320,6 +345,8 @@ func (l *Ledger) Close() error {
 		if err == nil && l.state.Size > compactionSize {
 			err = l.compact()
 		}
+	}
+	if l.file != nil {
 		err = errors.Join(err, l.file.Close())
 	}
 	return errors.Join(err, l.lock.Close())

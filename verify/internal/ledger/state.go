@@ -77,6 +77,18 @@ func (r *Run) Count(status Status) int64 {
 	return rows
 }
 
+// RequiredFromStart is how many rows from the first on must be in the database without a gap.
+func (r *Run) RequiredFromStart() int64 {
+	next := int64(0)
+	for _, span := range r.Spans {
+		if span.First != next || !span.Status.Required() {
+			break
+		}
+		next = span.End()
+	}
+	return next
+}
+
 // Within calls yield for every part of a span that lies in [first, end).
 func (r *Run) Within(first, end int64, yield func(Span)) {
 	start := sort.Search(len(r.Spans), func(i int) bool { return r.Spans[i].End() > first })
@@ -155,8 +167,91 @@ type Sighting struct {
 	// IndexComparedFor is the PostmasterStart of the server whose heap and index were last
 	// compared.
 	IndexComparedFor time.Time `json:"index_compared_for,omitzero"`
-	ClaimUID         string    `json:"claim_uid,omitempty"`
-	Volume           string    `json:"volume,omitempty"`
+	// Digests are those that were computed of the rows of runs, and found in the table.
+	Digests []RunDigest `json:"digests,omitempty"`
+
+	// Pod is that of the server which took the writes; PostmasterStart, Commits and StatisticsReset
+	// are of it.
+	Pod string `json:"pod,omitempty"`
+	// TimelineBegan is where the timeline branched off from the one before; empty for the first one.
+	TimelineBegan string `json:"timeline_began,omitempty"`
+	// ReplayedLSN is how far all servers had come when their rows were compared; empty when one could
+	// not be, or none was a synchronous standby. Of one server alone it is how far that one had come.
+	ReplayedLSN string `json:"replayed_lsn,omitempty"`
+
+	// ClaimUID is that of the claim of ordinal 0; Volume and VolumeUID are of the volume that it is
+	// bound to. Claims are those of the further ordinals, sorted.
+	ClaimUID  string  `json:"claim_uid,omitempty"`
+	Volume    string  `json:"volume,omitempty"`
+	VolumeUID string  `json:"volume_uid,omitempty"`
+	Claims    []Claim `json:"claims,omitempty"`
+
+	// Database and DatabaseOID are of the database that holds the rows, TableOID of their table. An
+	// OID stays the same when its object is renamed.
+	Database    string `json:"database,omitempty"`
+	DatabaseOID uint32 `json:"database_oid,omitempty"`
+	TableOID    uint32 `json:"table_oid,omitempty"`
+	// ClusterUID, Namespace and StatefulSet say where in Kubernetes the server was; ClusterUID is
+	// that of the namespace kube-system.
+	ClusterUID  string `json:"cluster_uid,omitempty"`
+	Namespace   string `json:"namespace,omitempty"`
+	StatefulSet string `json:"stateful_set,omitempty"`
+	// Via and Address are the way on which the server answered.
+	Via     string `json:"via,omitempty"`
+	Address string `json:"address,omitempty"`
+}
+
+// Claim is what was seen of the claim of an ordinal.
+type Claim struct {
+	Ordinal int    `json:"ordinal"`
+	UID     string `json:"uid"`
+	// Volume and VolumeUID are of the volume that it was bound to.
+	Volume    string `json:"volume,omitempty"`
+	VolumeUID string `json:"volume_uid,omitempty"`
+}
+
+// Claim returns what was seen of the claim of an ordinal; its UID is empty when it was never seen.
+func (s *Sighting) Claim(ordinal int) Claim {
+	if ordinal == 0 {
+		return Claim{UID: s.ClaimUID, Volume: s.Volume, VolumeUID: s.VolumeUID}
+	}
+	for _, claim := range s.Claims {
+		if claim.Ordinal == ordinal {
+			return claim
+		}
+	}
+	return Claim{Ordinal: ordinal}
+}
+
+// SetClaim exchanges what was seen of the claim of an ordinal.
+func (s *Sighting) SetClaim(claim Claim) {
+	if claim.Ordinal == 0 {
+		s.ClaimUID, s.Volume, s.VolumeUID = claim.UID, claim.Volume, claim.VolumeUID
+		return
+	}
+	s.ForgetClaim(claim.Ordinal)
+	s.Claims = append(s.Claims, claim)
+	slices.SortFunc(s.Claims, func(a, b Claim) int { return a.Ordinal - b.Ordinal })
+}
+
+// ForgetClaim forgets the claim of an ordinal other than 0. Sightings that share the list keep theirs.
+func (s *Sighting) ForgetClaim(ordinal int) {
+	var rest []Claim
+	for _, claim := range s.Claims {
+		if claim.Ordinal != ordinal {
+			rest = append(rest, claim)
+		}
+	}
+	s.Claims = rest
+}
+
+// RunDigest is the digest of the first rows of a run. It follows from the run's seed: keeping it
+// saves computing it again.
+type RunDigest struct {
+	Run  int64 `json:"run"`
+	Rows int64 `json:"rows"`
+	// Sum is that of the hashes, in decimal.
+	Sum string `json:"sum"`
 }
 
 // Result is the outcome of a command that used the ledger.

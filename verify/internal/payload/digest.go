@@ -55,19 +55,3 @@ func ParseDigest(rows int64, sum string) (Digest, error) {
 	}
 	return Digest{Rows: rows, high: high.Int64(), low: low.Uint64()}, nil
 }
-
-// Minus takes away the rows of other.
-func (d Digest) Minus(other Digest) Digest {
-	var borrow uint64
-	d.low, borrow = bits.Sub64(d.low, other.low, 0)
-	d.high -= other.high + int64(borrow)
-	d.Rows -= other.Rows
-	return d
-}
-
-// Low is the sum modulo 2^64.
-func (d Digest) Low() int64 { return int64(d.low) }
-
-// Top is the sum without its lower TopShift bits, modulo 2^64. It differs from the sum of the
-// hashes' own upper bits by less than the number of rows.
-func (d Digest) Top() int64 { return d.high<<(64-TopShift) | int64(d.low>>TopShift) }

@@ -29,11 +29,11 @@ func Hash(key []byte, seed int64) int64 {
 }
 
 // hashWords is Hash of a payload that is still in words.
-func hashWords(key [Size / 8]uint64, seed int64) int64 {
+func hashWords(first, second, third, fourth uint64, seed int64) int64 {
 	a, b, c := begin(Size, seed)
-	a, b, c = scramble(a+uint32(key[0]), b+uint32(key[0]>>32), c+uint32(key[1]))
-	a, b, c = scramble(a+uint32(key[1]>>32), b+uint32(key[2]), c+uint32(key[2]>>32))
-	return settle(a+uint32(key[3]), b+uint32(key[3]>>32), c)
+	a, b, c = scramble(a+uint32(first), b+uint32(first>>32), c+uint32(second))
+	a, b, c = scramble(a+uint32(second>>32), b+uint32(third), c+uint32(third>>32))
+	return settle(a+uint32(fourth), b+uint32(fourth>>32), c)
 }
 
 func begin(length int, seed int64) (a, b, c uint32) {

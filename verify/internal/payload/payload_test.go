@@ -3,6 +3,7 @@ package payload_test
 import (
 	"context"
 	"math"
+	"math/big"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -64,9 +65,9 @@ func TestHashAndDigestAreTheServersOwn(t *testing.T) {
 	require.NoError(t, conn.QueryRow(ctx,
 		`select count(*), sum(hashtextextended(payload collate "C", 7::bigint # (ordinality + 99)))::text
 		 from unnest($1::text[]) with ordinality as rows(payload, ordinality)`, texts).Scan(&rows, &sum))
-	digest := source.Digest(100, 1000)
-	require.Equal(t, rows, digest.Rows)
-	require.Equal(t, sum, digest.Sum())
+	digest, err := payload.ParseDigest(rows, sum)
+	require.NoError(t, err)
+	require.Equal(t, digest, source.Digest(100, 1000))
 }
 
 // isWholeText says whether cutting left no half of a multi-byte character.
@@ -94,7 +95,11 @@ func TestDigestSurvivesTheServersNotation(t *testing.T) {
 			for _, hash := range hashes {
 				digest.Add(hash)
 			}
-			parsed, err := payload.ParseDigest(digest.Rows, digest.Sum())
+			sum := new(big.Int)
+			for _, hash := range hashes {
+				sum.Add(sum, big.NewInt(hash))
+			}
+			parsed, err := payload.ParseDigest(digest.Rows, sum.String())
 			require.NoError(t, err)
 			require.Equal(t, digest, parsed)
 		})
@@ -109,8 +114,6 @@ func TestDigestsOfNeighbouringRangesAddUp(t *testing.T) {
 	merged := source.Digest(0, 500)
 	merged.Merge(source.Digest(500, 1500))
 	require.Equal(t, source.Digest(0, 2000), merged)
-	require.Equal(t, source.Digest(0, 500), merged.Minus(source.Digest(500, 1500)))
-	require.Equal(t, payload.Digest{}, merged.Minus(merged))
 	require.NotEqual(t, source.Digest(0, 2000), payload.NewSource(3, 5).Digest(0, 2000))
 }
 

@@ -1,17 +1,18 @@
 package pgtest
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
-	"os"
-	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 )
 
@@ -73,8 +74,8 @@ func encode(kind string, der []byte) string {
 // Encrypt makes the server offer TLS with a certificate, or another one than before.
 func (s *Server) Encrypt(t testing.TB, certificate, key string) {
 	t.Helper()
-	s.write(t, "server.crt", certificate)
-	s.write(t, "server.key", key)
+	require.NoError(t, s.WriteFile("server.crt", certificate))
+	require.NoError(t, s.WriteFile("server.key", key))
 	s.Exec(t, s.DSN("postgres"), "alter system set ssl = on", "select pg_reload_conf()")
 }
 
@@ -86,17 +87,28 @@ func (s *Server) RefusePlain(t testing.TB, refuse bool) {
 	if refuse {
 		rules = "hostnossl all all all reject\n" + rules
 	}
-	s.write(t, "pg_hba.conf", rules)
-	out, err := s.command("pg_ctl", "reload", "--pgdata", s.DataDirectory).CombinedOutput()
-	require.NoError(t, err, string(out))
+	s.admit(t, rules)
 }
 
-// write writes a file that only the server may read.
-func (s *Server) write(t testing.TB, name, content string) {
+// RequirePasswords makes the server ask everybody but its superuser for a password. It returns once
+// it does.
+func (s *Server) RequirePasswords(t testing.TB) {
 	t.Helper()
-	path := filepath.Join(s.DataDirectory, name)
-	require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
-	if s.account != nil {
-		require.NoError(t, os.Chown(path, int(s.account.Uid), int(s.account.Gid)))
-	}
+	s.Exec(t, s.DSN("postgres"), "create role nobody login")
+	s.admit(t, "host all "+superuser+" all trust\nhost all all all md5\n")
+	require.Eventually(t, func() bool {
+		conn, err := pgx.Connect(context.Background(), strings.Replace(s.DSN("postgres"), superuser+"@", "nobody@", 1))
+		if err == nil {
+			_ = conn.Close(context.Background())
+		}
+		return err != nil
+	}, deadline, 20*time.Millisecond)
+}
+
+// admit sets who may connect. It takes effect a moment later.
+func (s *Server) admit(t testing.TB, rules string) {
+	t.Helper()
+	require.NoError(t, s.WriteFile("pg_hba.conf", rules))
+	out, err := s.Program(context.Background(), "pg_ctl", "reload", "--pgdata", s.DataDirectory).CombinedOutput()
+	require.NoError(t, err, string(out))
 }

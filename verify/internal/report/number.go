@@ -1,10 +1,11 @@
 package report
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
+
+	"stateful-postgres/internal/progress"
 )
 
 // Number writes a count with its thousands apart.
@@ -29,20 +30,7 @@ func Plural(n int64, singular string) string {
 }
 
 // Duration writes a duration as a person would say it.
-func Duration(d time.Duration) string {
-	switch {
-	case d < time.Second:
-		return d.Round(time.Millisecond).String()
-	case d < time.Minute:
-		return strconv.FormatFloat(d.Seconds(), 'f', 1, 64) + "s"
-	case d < time.Hour:
-		return fmt.Sprintf("%dm%02ds", int(d.Minutes()), int(d.Seconds())%60)
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%dh%02dm", int(d.Hours()), int(d.Minutes())%60)
-	default:
-		return strconv.Itoa(int(d.Hours()/24)) + " days"
-	}
-}
+func Duration(d time.Duration) string { return progress.Duration(d) }
 
 // Time writes a moment in the reader's time zone.
 func Time(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05") }

@@ -3,6 +3,9 @@
 package report
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"time"
 )
 
@@ -48,6 +51,7 @@ const (
 const (
 	Kubernetes = "Kubernetes"
 	Server     = "Server"
+	Members    = "Members"
 	Rows       = "Rows"
 	Cycle      = "Cycle"
 )
@@ -108,6 +112,9 @@ type Counts struct {
 	Undecided int64 `json:"undecided"`
 	// Unrecorded rows are in the table and in no run that the ledger knows.
 	Unrecorded int64 `json:"unrecorded"`
+	// Withdrawn rows were never acknowledged, were seen once, and went with the end of a timeline
+	// before any standby had them.
+	Withdrawn int64 `json:"withdrawn"`
 }
 
 // Target is what was verified.
@@ -120,6 +127,34 @@ type Target struct {
 	// Via is how the server was reached: nodeport, loadbalancer, port-forward or dsn.
 	Via     string `json:"via,omitempty"`
 	Address string `json:"address,omitempty"`
+	// Pod is that of the server which takes the writes.
+	Pod string `json:"pod,omitempty"`
+}
+
+// Member is one of several servers.
+type Member struct {
+	Pod string `json:"pod"`
+	// Role is what the server itself says: primary or standby; empty when it could not be asked.
+	// Label is what Patroni has written on the pod.
+	Role  string `json:"role,omitempty"`
+	Label string `json:"label,omitempty"`
+	// Via is how the server was reached: port-forward or address.
+	Via    string `json:"via,omitempty"`
+	Claim  string `json:"claim,omitempty"`
+	Volume string `json:"volume,omitempty"`
+	// Timeline is the one that is written or received.
+	Timeline int64 `json:"timeline,omitempty"`
+	// LSN is how far the server has come: a primary's log is durable up to there, a standby has
+	// replayed it. LagBytes is how far a standby is behind.
+	LSN      string `json:"lsn,omitempty"`
+	LagBytes *int64 `json:"lag_bytes,omitempty"`
+	// SyncState is sync, potential, quorum or async; empty for one that does not stream.
+	SyncState string `json:"sync_state,omitempty"`
+	// Slot is the primary's replication slot for a standby; empty when there is none.
+	Slot       string `json:"slot,omitempty"`
+	SlotActive *bool  `json:"slot_active,omitempty"`
+	// Rows is how many rows of the table a standby has; nil when they were not compared.
+	Rows *int64 `json:"rows,omitempty"`
 }
 
 // TLS is how the connection to the server was encrypted.
@@ -146,6 +181,8 @@ type Report struct {
 	TLS    *TLS    `json:"tls,omitempty"`
 	Ledger string  `json:"ledger,omitempty"`
 	Checks []Check `json:"checks"`
+	// Members are the servers, where there may be several; sorted by ordinal.
+	Members []Member `json:"members,omitempty"`
 	// Rows is nil when the rows were not looked at.
 	Rows *Counts `json:"rows,omitempty"`
 	// Cycle is nil for commands other than cycle.
@@ -155,8 +192,8 @@ type Report struct {
 	ExitCode int      `json:"exit_code"`
 
 	started time.Time
-	// cut is the exit code when the command was ended from outside.
-	cut int
+	// early is the exit code of a command that was ended from outside, 0 for all others.
+	early int
 }
 
 // Timings are the phases of a cycle.
@@ -164,6 +201,26 @@ type Timings struct {
 	Phases []Phase `json:"phases"`
 	// UnavailableMS is the longest time during which no write was acknowledged, for each round.
 	UnavailableMS []int64 `json:"unavailable_ms"`
+	// Steps are those of a cycle through a list of replicas.
+	Steps []Step `json:"steps,omitempty"`
+}
+
+// Step is a cycle's way from one number of replicas to the next.
+type Step struct {
+	// Step is its number, from 1.
+	Step int `json:"step"`
+	From int `json:"from"`
+	To   int `json:"to"`
+	// Pod is that of the server which took the writes after it; empty at 0 replicas.
+	Pod string `json:"pod,omitempty"`
+	// DurationMS is until the writes went on, or at 0 replicas until the server was proven down.
+	DurationMS int64 `json:"duration_ms"`
+	// Acknowledged is how many rows were acknowledged in the meantime, AcknowledgedLocally how many
+	// of those by the primary alone, and UnavailableMS the longest time in which none was; nil while
+	// there was no writer yet.
+	Acknowledged        int64  `json:"acknowledged"`
+	AcknowledgedLocally int64  `json:"acknowledged_locally"`
+	UnavailableMS       *int64 `json:"unavailable_ms,omitempty"`
 }
 
 // Phase is one step of a cycle.
@@ -179,9 +236,19 @@ func New(command string) *Report {
 	return &Report{SchemaVersion: schemaNumber, Command: command, StartedAt: now.UTC().Truncate(time.Millisecond), Checks: []Check{}, started: now}
 }
 
-// Cut notes that the command was ended before it was done: ExitDeadline or ExitInterrupted. A
-// violation that was seen until then stays one.
-func (r *Report) Cut(exitCode int) { r.cut = exitCode }
+// CutShort says whether the context of the command has ended, and notes it when it has: the
+// exit code will say why. A violation that was seen until then stays one.
+func (r *Report) CutShort(ctx context.Context) bool {
+	switch {
+	case ctx.Err() == nil:
+		return false
+	case errors.Is(context.Cause(ctx), context.DeadlineExceeded):
+		r.early = ExitDeadline
+	default:
+		r.early = ExitInterrupted
+	}
+	return true
+}
 
 // Has says whether a check of a status was made.
 func (r *Report) Has(status Status) bool {
@@ -199,11 +266,34 @@ func (r *Report) Conclude() {
 	switch {
 	case r.Has(Violated):
 		r.Verdict, r.ExitCode = NotKept, ExitViolated
-	case r.cut != 0:
-		r.Verdict, r.ExitCode = NotProven, r.cut
+	case r.early != 0:
+		r.Verdict, r.ExitCode = NotProven, r.early
 	case r.Has(Unknown), !r.Has(Passed):
 		r.Verdict, r.ExitCode = NotProven, ExitUnknown
 	default:
 		r.Verdict, r.ExitCode = Proven, ExitProven
 	}
+}
+
+// Summarize says in one sentence what a concluded report amounts to. The sentence for one in which
+// everything was as it should be is the command's own.
+func (r *Report) Summarize(proven func() string) string {
+	return fmt.Sprintf("%s (in %s)", r.outcome(proven), Duration(time.Duration(r.DurationMS)*time.Millisecond))
+}
+
+func (r *Report) outcome(proven func() string) string {
+	switch {
+	case r.Verdict == NotKept && r.Rows != nil && r.Rows.Lost+r.Rows.Altered > 0:
+		return fmt.Sprintf("%s lost, %s altered, of %s that had to be there",
+			Plural(r.Rows.Lost, "row"), Number(r.Rows.Altered), Number(r.Rows.Required))
+	case r.Verdict == NotKept:
+		return "what was seen is not as it should be: see ✗ above"
+	case r.ExitCode == ExitInterrupted:
+		return "interrupted; nothing was found wrong until then"
+	case r.ExitCode == ExitDeadline:
+		return "the deadline passed; nothing was found wrong until then"
+	case r.Verdict == NotProven:
+		return "nothing was found wrong, and not everything could be seen: see ? above"
+	}
+	return proven()
 }

@@ -2,14 +2,16 @@ package report_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"encoding/xml"
+	"errors"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 	"unicode/utf8"
 
+	"github.com/charmbracelet/x/ansi"
 	"github.com/stretchr/testify/require"
 
 	"stateful-postgres/verify/internal/report"
@@ -19,19 +21,20 @@ func TestVerdictIsTheWorstOfTheChecks(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		statuses []report.Status
-		cut      int
+		ended    error
 		verdict  report.Verdict
 		exitCode int
+		summary  string
 	}{
-		"all passed":                      {[]report.Status{report.Passed, report.Passed}, 0, report.Proven, 0},
-		"warnings and skipped do no harm": {[]report.Status{report.Passed, report.Warning, report.Skipped}, 0, report.Proven, 0},
-		"nothing checked is no pass":      {nil, 0, report.NotProven, 2},
-		"nothing passed is no pass":       {[]report.Status{report.Skipped, report.Warning}, 0, report.NotProven, 2},
-		"unknown":                         {[]report.Status{report.Passed, report.Unknown}, 0, report.NotProven, 2},
-		"violated beats unknown":          {[]report.Status{report.Violated, report.Unknown}, 0, report.NotKept, 1},
-		"deadline":                        {[]report.Status{report.Passed}, report.ExitDeadline, report.NotProven, 124},
-		"interrupted":                     {[]report.Status{report.Unknown}, report.ExitInterrupted, report.NotProven, 130},
-		"violated beats the deadline":     {[]report.Status{report.Violated}, report.ExitDeadline, report.NotKept, 1},
+		"all passed":                      {[]report.Status{report.Passed, report.Passed}, nil, report.Proven, 0, "all is well"},
+		"warnings and skipped do no harm": {[]report.Status{report.Passed, report.Warning, report.Skipped}, nil, report.Proven, 0, "all is well"},
+		"nothing checked is no pass":      {nil, nil, report.NotProven, 2, "not everything could be seen: see ?"},
+		"nothing passed is no pass":       {[]report.Status{report.Skipped, report.Warning}, nil, report.NotProven, 2, "not everything could be seen: see ?"},
+		"unknown":                         {[]report.Status{report.Passed, report.Unknown}, nil, report.NotProven, 2, "not everything could be seen: see ?"},
+		"violated beats unknown":          {[]report.Status{report.Violated, report.Unknown}, nil, report.NotKept, 1, "2 rows lost, 3 altered, of 10 that had to be there"},
+		"deadline":                        {[]report.Status{report.Passed}, context.DeadlineExceeded, report.NotProven, 124, "the deadline passed; nothing was found wrong until then"},
+		"interrupted":                     {[]report.Status{report.Unknown}, errors.New("interrupted"), report.NotProven, 130, "interrupted; nothing was found wrong until then"},
+		"violated beats the deadline":     {[]report.Status{report.Violated}, context.DeadlineExceeded, report.NotKept, 1, "2 rows lost, 3 altered"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -39,12 +42,18 @@ func TestVerdictIsTheWorstOfTheChecks(t *testing.T) {
 			for _, status := range test.statuses {
 				r.Checks = append(r.Checks, report.Check{Status: status})
 			}
-			if test.cut != 0 {
-				r.Cut(test.cut)
+			ctx, end := context.WithCancelCause(t.Context())
+			defer end(nil)
+			require.False(t, r.CutShort(ctx))
+			if test.ended != nil {
+				end(test.ended)
+				require.True(t, r.CutShort(ctx))
 			}
 			r.Conclude()
 			require.Equal(t, test.verdict, r.Verdict)
 			require.Equal(t, test.exitCode, r.ExitCode)
+			r.Rows = &report.Counts{Lost: 2, Altered: 3, Required: 10}
+			require.Contains(t, r.Summarize(func() string { return "all is well" }), test.summary)
 		})
 	}
 }
@@ -116,6 +125,20 @@ func TestTableFitsItsWidth(t *testing.T) {
 	var wide bytes.Buffer
 	example(report.NewTable(&wide, report.Style{}))
 	require.Contains(t, wide.String(), "1 lost, 1 altered; 998 of 1,000 acknowledged rows are there and unaltered\n", "nothing is broken outside a terminal")
+}
+
+func TestVerdictFitsTheWidthInColourToo(t *testing.T) {
+	t.Parallel()
+	for _, color := range []bool{true, false} {
+		var out bytes.Buffer
+		table := report.NewTable(&out, report.Style{Width: 50, Color: color})
+		// With the word before it, exactly one too many.
+		summary := strings.Repeat("x", 50-len(" PASS ")-len(" a")) + " a"
+		require.NoError(t, table.Finish(&report.Report{Verdict: report.Proven, Summary: summary}))
+		for line := range strings.Lines(ansi.Strip(out.String())) {
+			require.LessOrEqual(t, utf8.RuneCountInString(strings.TrimSuffix(line, "\n")), 50, line)
+		}
+	}
 }
 
 func TestColourIsOnlyUsedWhenAllowed(t *testing.T) {
@@ -192,49 +215,4 @@ func TestNumbersAndDurationsReadWell(t *testing.T) {
 	} {
 		require.Equal(t, expected, report.Duration(d))
 	}
-}
-
-// lockedBuffer is written by the progress and read by the test.
-type lockedBuffer struct {
-	mutex  sync.Mutex
-	buffer bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mutex.Lock()
-	defer b.mutex.Unlock()
-	return b.buffer.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mutex.Lock()
-	defer b.mutex.Unlock()
-	return b.buffer.String()
-}
-
-func TestProgressShowsWhatTakesLong(t *testing.T) {
-	t.Parallel()
-	for name, terminal := range map[string]bool{"terminal": true, "plain": false} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			var out lockedBuffer
-			progress := report.NewProgress(&out, terminal, 40)
-			progress.Say("quick")
-			progress.Print(func() {})
-			progress.Say("waiting for %s", strings.Repeat("a very long name ", 10))
-			require.Eventually(t, func() bool { return strings.Contains(out.String(), "waiting") }, 10*time.Second, 10*time.Millisecond)
-			progress.Stop()
-			require.NotContains(t, out.String(), "quick", "what ends soon is not shown")
-			require.Equal(t, terminal, strings.HasSuffix(out.String(), "\r\x1b[K"), "a terminal's line is removed")
-			if terminal {
-				for line := range strings.SplitSeq(out.String(), "\r\x1b[K") {
-					require.Less(t, utf8.RuneCountInString(line), 40)
-				}
-			}
-		})
-	}
-	var none *report.Progress
-	none.Say("nothing")
-	none.Print(func() {})
-	none.Stop()
 }

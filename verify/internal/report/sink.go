@@ -2,6 +2,8 @@ package report
 
 import (
 	"time"
+
+	"stateful-postgres/internal/progress"
 )
 
 // Printer prints a report, as it comes or at its end.
@@ -15,14 +17,14 @@ type Printer interface {
 type Sink struct {
 	Report   *Report
 	Printer  Printer
-	Progress *Progress
+	Progress *progress.Line
 
 	last time.Time
 }
 
 // NewSink returns a sink for a command.
-func NewSink(command string, printer Printer, progress *Progress) *Sink {
-	return &Sink{Report: New(command), Printer: printer, Progress: progress, last: time.Now()}
+func NewSink(command string, printer Printer, line *progress.Line) *Sink {
+	return &Sink{Report: New(command), Printer: printer, Progress: line, last: time.Now()}
 }
 
 // Header announces what is verified.
@@ -42,10 +44,16 @@ func (s *Sink) Add(check Check) {
 	s.Progress.Print(func() { s.Printer.Check(check) })
 }
 
-// Finish concludes the report and prints the rest of it. The summary is chosen by the verdict.
-func (s *Sink) Finish(summarize func(*Report) string) error {
+// Conclude sets the verdict of the checks that were made until now, and the summary that is chosen
+// by it.
+func (s *Sink) Conclude(summarize func(*Report) string) {
 	s.Report.Conclude()
 	s.Report.Summary = summarize(s.Report)
+}
+
+// Finish concludes the report and prints the rest of it.
+func (s *Sink) Finish(summarize func(*Report) string) error {
+	s.Conclude(summarize)
 	var err error
 	s.Progress.Print(func() { err = s.Printer.Finish(s.Report) })
 	return err

@@ -134,13 +134,13 @@ func (t *Table) Finish(r *Report) error {
 	verdict := verdicts[r.Verdict]
 	word := verdict.word
 	if t.style.Color {
-		word = t.paint(verdict.color, " "+word+" ")
+		word = " " + word + " "
 	}
-	lines := t.wrap(r.Summary, utf8.RuneCountInString(verdict.word)+2)
+	lines := t.wrap(r.Summary, utf8.RuneCountInString(word)+1)
 	if !t.style.Quiet {
 		fmt.Fprintln(t.out)
 	}
-	_, err := fmt.Fprintf(t.out, "%s %s\n", word, strings.Join(lines, "\n"+strings.Repeat(" ", 2)))
+	_, err := fmt.Fprintf(t.out, "%s %s\n", t.paint(verdict.color, word), strings.Join(lines, "\n"+strings.Repeat(" ", 2)))
 	return err
 }
 
@@ -148,6 +148,13 @@ func (t *Table) timings(timings *Timings) {
 	fmt.Fprintf(t.out, "\n%s\n", t.paint("1", "Times"))
 	for _, phase := range timings.Phases {
 		fmt.Fprintf(t.out, "  round %d  %-*s %8.1fs\n", phase.Round, 2*nameWidth, phase.Name, float64(phase.DurationMS)/1000)
+	}
+	for _, step := range timings.Steps {
+		text := "no writer yet"
+		if step.UnavailableMS != nil {
+			text = fmt.Sprintf("no write acknowledged for %.1fs", float64(*step.UnavailableMS)/1000)
+		}
+		fmt.Fprintf(t.out, "  step %d   %d to %d, %s\n", step.Step, step.From, step.To, text)
 	}
 	for i, unavailable := range timings.UnavailableMS {
 		fmt.Fprintf(t.out, "  round %d  %-*s %8.1fs\n", i+1, 2*nameWidth, "no write acknowledged for", float64(unavailable)/1000)

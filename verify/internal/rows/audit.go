@@ -84,8 +84,16 @@ type Audit struct {
 	Seen []SeenRows
 	// Unrecorded is sorted by run.
 	Unrecorded []Unrecorded
+	// Withdrawn are rows that were never acknowledged and were seen once; they are not required any
+	// more.
+	Withdrawn []SeenRows
+	// Total is the digest of the whole table.
+	Total payload.Digest
 	// Used is the first sequence number of the ledger's current run that no row has.
 	Used int64
+	// Computed are the digests of what was computed and found, for the next audit; nil when the
+	// table as a whole was not as computed.
+	Computed []ledger.RunDigest
 	// IndexCompared says whether the rows of the heap and those of the primary key were
 	// compared; Unindexed and Dangling rows are found by that only.
 	IndexCompared bool
@@ -97,6 +105,15 @@ type SeenRows struct{ Run, First, Rows int64 }
 // Wrong is the number of findings of all kinds but those about the index.
 func (a *Audit) Wrong() int64 {
 	return a.Count[Lost] + a.Count[Altered] + a.Count[Duplicated] + a.Count[Phantom] + a.Count[Torn]
+}
+
+// WithdrawnRows is the number of rows that were withdrawn.
+func (a *Audit) WithdrawnRows() int64 {
+	var rows int64
+	for _, withdrawn := range a.Withdrawn {
+		rows += withdrawn.Rows
+	}
+	return rows
 }
 
 func (a *Audit) add(finding Finding) {
@@ -115,33 +132,4 @@ func (a *Audit) Of(kind Kind) []Finding {
 		}
 	}
 	return findings
-}
-
-// expectation is what the ledger lets one expect of a range of rows.
-type expectation struct {
-	// required is the digest of the rows that must be there, optional that of the undecided.
-	required, optional payload.Digest
-	// tops is the sum of the upper bits of the hashes of the required rows.
-	tops int64
-}
-
-func expect(run *ledger.Run, source payload.Source, first, end int64) expectation {
-	var expected expectation
-	run.Within(first, end, func(span ledger.Span) {
-		if span.Status.Required() {
-			digest, tops := source.DigestWithTops(span.First, span.Rows)
-			expected.required.Merge(digest)
-			expected.tops += tops
-		} else if span.Status == ledger.Undecided {
-			expected.optional.Merge(source.Digest(span.First, span.Rows))
-		}
-	})
-	return expected
-}
-
-// everything is the digest with all optional rows present.
-func (e expectation) everything() payload.Digest {
-	all := e.required
-	all.Merge(e.optional)
-	return all
 }

@@ -5,12 +5,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"sync"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"stateful-postgres/verify/internal/ledger"
 	"stateful-postgres/verify/internal/payload"
+	"stateful-postgres/verify/internal/server"
 )
 
 // How a query is made to read: from the heap alone, or through the primary key.
@@ -38,44 +42,28 @@ func newAudit(state *ledger.State) *Audit {
 	return &Audit{Count: map[Kind]int64{}, Required: state.Required()}
 }
 
-// Index says what is done about the primary key in an audit.
-type Index int
+// Options say how an audit looks.
+type Options struct {
+	// Index compares the rows that the primary key leads to with those of the heap, too.
+	Index bool
+	// Withdrawable says that a timeline ended before any standby had all of it: rows that were never
+	// acknowledged, and were seen there, may have gone with it. Adopted rows may have been
+	// acknowledged to somebody else.
+	Withdrawable bool
+}
 
-const (
-	// NoIndex: there is none.
-	NoIndex Index = iota
-	// UseIndex reads through it where that is faster. What it yields has to explain what the
-	// heap holds, so it is not trusted.
-	UseIndex
-	// CompareIndex also counts the rows it leads to and names those that only one of heap and
-	// index yields.
-	CompareIndex
-)
-
-// Compare audits the table against the ledger in one snapshot: one pass on the server, and a
-// closer look at the segments that are not as they should be.
-func Compare(ctx context.Context, conn *pgx.Conn, state *ledger.State, index Index) (*Audit, error) {
-	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
-	if err != nil {
-		return nil, fmt.Errorf("audit: %w", err)
-	}
-	// Read only: there is nothing to keep, and an error here says no more than the first one.
-	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
-	if err := checkHash(ctx, tx); err != nil {
-		return nil, err
-	}
-
-	c := &comparison{tx: tx, state: state, audit: newAudit(state), runs: map[int64]*runAuditor{}, counts: map[segmentKey]int64{}}
+// Compare audits the table against the ledger in one snapshot. One pass on the server is enough
+// when nothing is wrong; otherwise a second one finds the segments that differ, and the rows of
+// those are compared one by one. With the index, the rows that the primary key leads to are
+// counted, too, and those that only one of heap and index yields are named.
+func Compare(ctx context.Context, conn *pgx.Conn, state *ledger.State, options Options) (*Audit, error) {
+	c := &comparison{state: state, audit: newAudit(state), runs: map[int64]*runAuditor{}, numbers: map[int64]bool{}}
 	for _, run := range state.Runs {
 		c.runs[run.ID] = newRunAuditor(c.audit, run)
+		c.runs[run.ID].withdrawable = options.Withdrawable && !run.Adopted
 	}
-	if err := c.look(ctx, index); err != nil {
-		return nil, fmt.Errorf("audit table %s: %w", Table, err)
-	}
-	for _, suspect := range c.suspects {
-		if err := c.examine(ctx, suspect); err != nil {
-			return nil, fmt.Errorf("audit run %d: %w", suspect.run.run.ID, err)
-		}
+	if err := server.Read(ctx, conn, func(tx pgx.Tx) error { return c.compare(ctx, tx, options.Index) }); err != nil {
+		return nil, fmt.Errorf("audit: %w", err)
 	}
 	for _, run := range state.Runs {
 		c.runs[run.ID].settle()
@@ -87,16 +75,33 @@ func Compare(ctx context.Context, conn *pgx.Conn, state *ledger.State, index Ind
 	return c.audit, nil
 }
 
+// compare reads what the audit needs, in one transaction.
+func (c *comparison) compare(ctx context.Context, tx pgx.Tx, index bool) error {
+	c.tx = tx
+	if err := checkHash(ctx, tx); err != nil {
+		return err
+	}
+	if err := c.look(ctx, index); err != nil {
+		return fmt.Errorf("table %s: %w", Table, err)
+	}
+	for _, suspect := range c.suspects {
+		if err := c.examine(ctx, suspect); err != nil {
+			return fmt.Errorf("run %d: %w", suspect.run.run.ID, err)
+		}
+	}
+	return nil
+}
+
 // checkHash makes sure that the server's hash function is the one that is reckoned with here:
 // it is another one on a big-endian machine, and nothing promises that it stays.
 func checkHash(ctx context.Context, tx pgx.Tx) error {
 	probe := payload.NewSource(1, 2).Text(3)
 	var hash int64
 	if err := tx.QueryRow(ctx, `select hashtextextended($1::text collate "C", 4)`, probe).Scan(&hash); err != nil {
-		return fmt.Errorf("audit: %w", err)
+		return err
 	}
 	if expected := payload.Hash([]byte(probe), 4); hash != expected {
-		return fmt.Errorf("audit: the server's hashtextextended yields %d for %q, expected %d: rows cannot be compared "+
+		return fmt.Errorf("the server's hashtextextended yields %d for %q, expected %d: rows cannot be compared "+
 			"with this server (is it big-endian?)", hash, probe, expected)
 	}
 	return nil
@@ -109,8 +114,8 @@ type comparison struct {
 	audit    *Audit
 	runs     map[int64]*runAuditor
 	suspects []suspect
-	// counts is the number of rows that the heap yields, to compare the index with.
-	counts map[segmentKey]int64
+	// numbers are those of the segments to look for.
+	numbers map[int64]bool
 }
 
 type segmentKey struct{ run, number int64 }
@@ -127,142 +132,93 @@ type suspect struct {
 	found payload.Digest
 }
 
-// look goes no further than it has to: one pass over the whole table when nothing is wrong or
-// one segment is, and a digest of every segment otherwise.
-func (c *comparison) look(ctx context.Context, index Index) error {
-	computed := make(chan map[segmentKey]expectation, 1)
-	go func() { computed <- c.expectAll(ctx) }()
+// look reads the table once, and a second time by segments when something is wrong.
+func (c *comparison) look(ctx context.Context, index bool) error {
+	computing, stop := context.WithCancel(ctx)
+	expected := sync.OnceValue(func() map[int64]runExpectation { return c.expectRuns(computing) })
+	go expected()
+	defer func() { stop(); expected() }()
 	if _, err := c.tx.Exec(ctx, noCompilation); err != nil {
 		return err
 	}
-	found, err := c.readTotals(ctx)
+	found, err := readTotal(ctx, c.tx)
 	if err != nil {
 		return err
 	}
-	c.audit.Rows = found.digest.Rows
+	c.audit.Rows, c.audit.Total = found.Rows, found
 	agree := true
-	if index == CompareIndex {
-		if agree, err = c.indexAgrees(ctx, found.digest.Rows); err != nil {
+	if index {
+		if agree, err = c.indexAgrees(ctx, found.Rows); err != nil {
 			return err
 		}
 	}
-	expected := <-computed
+	runs := expected()
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if !agree {
-		return c.lookEverywhere(ctx, expected, true)
+	if !agree || !c.acceptAll(runs, found) {
+		return c.lookEverywhere(ctx, !agree)
 	}
+	return nil
+}
+
+// acceptAll takes all rows for what they should be when the digest of the whole table says so.
+func (c *comparison) acceptAll(runs map[int64]runExpectation, found payload.Digest) bool {
 	var all expectation
-	var wanted totals
-	for key, part := range expected {
-		all.required.Merge(part.required)
-		all.optional.Merge(part.optional)
-		wanted.weighted += part.tops * key.number
+	for _, part := range runs {
+		all.merge(part.expectation)
 	}
-	if found.digest == all.required || found.digest == all.everything() {
-		for key, part := range expected {
-			digest := part.required
-			if found.digest != all.required {
-				digest = part.everything()
+	if found != all.required && found != all.everything() {
+		return false
+	}
+	for _, run := range c.state.Runs {
+		part := runs[run.ID]
+		digest := part.required
+		if found != all.required {
+			digest = part.everything()
+		}
+		c.runs[run.ID].accept(0, run.Next(), digest, part.expectation)
+		c.audit.Computed = append(c.audit.Computed, ledger.RunDigest{Run: run.ID, Rows: part.begin.Rows, Sum: part.begin.Sum()})
+	}
+	return true
+}
+
+// conflictAttempts is how often the rows of a standby are read that is cut off by what it replays.
+const (
+	conflictAttempts     = 5
+	serializationFailure = "40001"
+)
+
+// Digest reads the whole table once, and returns what it holds.
+func Digest(ctx context.Context, conn *pgx.Conn) (payload.Digest, error) {
+	for attempt := 1; ; attempt++ {
+		var found payload.Digest
+		err := server.Read(ctx, conn, func(tx pgx.Tx) (err error) {
+			if _, err = tx.Exec(ctx, noCompilation); err == nil {
+				found, err = readTotal(ctx, tx)
 			}
-			c.runs[key.run].accept(key.first(), key.end(), digest, part)
-		}
-		return nil
-	}
-	if index != NoIndex && all.optional.Rows == 0 {
-		wanted.digest = all.required
-		located, err := c.locate(ctx, expected, found.minus(wanted))
-		if err != nil || located {
 			return err
-		}
-	}
-	return c.lookEverywhere(ctx, expected, false)
-}
-
-// totals are sums over the whole table.
-type totals struct {
-	digest payload.Digest
-	// weighted is the sum of the upper bits of the hashes times the number of the row's segment,
-	// modulo 2^64. If a single segment differs, the difference is that number times the
-	// difference of the upper bits, and the digest tells the latter but for a few units.
-	weighted int64
-}
-
-func (t totals) minus(other totals) totals {
-	return totals{digest: t.digest.Minus(other.digest), weighted: t.weighted - other.weighted}
-}
-
-// readTotals reads the whole table once, through the heap: what is there, whatever an index
-// says.
-func (c *comparison) readTotals(ctx context.Context) (totals, error) {
-	if _, err := c.tx.Exec(ctx, throughHeap); err != nil {
-		return totals{}, err
-	}
-	var rows int64
-	var sum, weighted string
-	// A segment number is cut to 40 bits, so that no row that somebody puts there makes the
-	// product overflow.
-	err := c.tx.QueryRow(ctx, fmt.Sprintf(`
-		select count(*), coalesce(sum(hash)::text, ''),
-			coalesce(sum((hash >> %[1]d) * ((seq >> %[2]d) & 1099511627775))::text, '')
-		from (select seq, hashtextextended(payload, run # seq) as hash from verify.rows) as rows`, payload.TopShift, segmentBits)).
-		Scan(&rows, &sum, &weighted)
-	if err != nil {
-		return totals{}, err
-	}
-	digest, digestErr := payload.ParseDigest(rows, sum)
-	weightedDigest, weightedErr := payload.ParseDigest(0, weighted)
-	return totals{digest: digest, weighted: weightedDigest.Low()}, errors.Join(digestErr, weightedErr)
-}
-
-// fewRows is up to how many wrong rows a single differing segment is looked for.
-const fewRows = 4
-
-// locate finds the segment that explains the whole difference, if it is a single one with few
-// wrong rows. It returns false when it is not.
-func (c *comparison) locate(ctx context.Context, expected map[segmentKey]expectation, difference totals) (bool, error) {
-	if _, err := c.tx.Exec(ctx, throughIndex); err != nil {
-		return false, err
-	}
-	for tops := difference.digest.Top() - fewRows; tops <= difference.digest.Top()+fewRows; tops++ {
-		if tops == 0 || difference.weighted%tops != 0 {
+		})
+		var serverError *pgconn.PgError
+		if errors.As(err, &serverError) && serverError.Code == serializationFailure && attempt < conflictAttempts {
+			// Replaying a vacuum took away rows that the query could see (max_standby_streaming_delay).
 			continue
 		}
-		for _, run := range c.state.Runs {
-			key := segmentKey{run: run.ID, number: difference.weighted / tops}
-			if _, known := expected[key]; !known {
-				continue
-			}
-			found, err := c.readRange(ctx, run.ID, key.first(), key.end())
-			if err != nil {
-				return false, err
-			}
-			if found.Minus(expected[key].required) == difference.digest {
-				c.suspectOne(expected, key, found)
-				return true, nil
-			}
+		if err != nil {
+			return found, fmt.Errorf("read table %s: %w", Table, err)
 		}
+		return found, nil
 	}
-	return false, nil
 }
 
-// suspectOne accepts all segments but one.
-func (c *comparison) suspectOne(expected map[segmentKey]expectation, key segmentKey, found payload.Digest) {
-	for other, part := range expected {
-		if other != key {
-			c.runs[other.run].accept(other.first(), other.end(), part.required, part)
-		}
+// readTotal reads the whole table once, through the heap: what is there, whatever an index says.
+func readTotal(ctx context.Context, tx pgx.Tx) (payload.Digest, error) {
+	if _, err := tx.Exec(ctx, throughHeap); err != nil {
+		return payload.Digest{}, err
 	}
-	c.suspects = []suspect{{segmentKey: key, run: c.runs[key.run], found: found}}
-}
-
-// readRange returns the digest of a range of rows, as the transaction is set to read them.
-func (c *comparison) readRange(ctx context.Context, run, first, end int64) (payload.Digest, error) {
 	var rows int64
 	var sum string
-	err := c.tx.QueryRow(ctx, `select count(*), coalesce(sum(hashtextextended(payload, run # seq))::text, '')
-		from verify.rows where run = $1 and seq between $2 and $3`, run, first, end-1).Scan(&rows, &sum)
+	err := tx.QueryRow(ctx, `select count(*), coalesce(sum(hashtextextended(payload, run # seq))::text, '') from verify.rows`).Scan(&rows, &sum)
 	if err != nil {
 		return payload.Digest{}, err
 	}
@@ -270,82 +226,116 @@ func (c *comparison) readRange(ctx context.Context, run, first, end int64) (payl
 }
 
 // lookEverywhere compares the digest of every segment, read through the heap.
-func (c *comparison) lookEverywhere(ctx context.Context, expected map[segmentKey]expectation, indexDisagrees bool) error {
-	digests, foreign, err := c.readDigests(ctx)
+func (c *comparison) lookEverywhere(ctx context.Context, indexDisagrees bool) error {
+	computing, stop := context.WithCancel(ctx)
+	computed := sync.OnceValue(func() map[segmentKey]expectation { return c.expectSegments(computing) })
+	go computed()
+	defer func() { stop(); computed() }()
+	for _, run := range c.state.Runs {
+		for number := int64(0); number<<segmentBits < run.Next(); number++ {
+			c.numbers[number] = true
+		}
+	}
+	found, err := c.readSegments(ctx, throughHeap, "coalesce(sum(hashtextextended(payload, run # seq))::text, '')")
 	if err != nil {
 		return err
+	}
+	expected := computed()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	for key := range expected {
+		if _, there := found[key]; !there {
+			found[key] = payload.Digest{}
+		}
+	}
+	foreign := map[int64]int64{}
+	for key, digest := range found {
+		run := c.runs[key.run]
+		if run == nil {
+			foreign[key.run] += digest.Rows
+		} else if !run.accept(key.first(), key.end(), digest, expected[key]) {
+			c.suspects = append(c.suspects, suspect{segmentKey: key, run: run, found: digest})
+		}
 	}
 	for run, rows := range foreign {
 		c.audit.Unrecorded = append(c.audit.Unrecorded, Unrecorded{Run: run, Rows: rows})
 	}
-	for key := range expected {
-		if _, found := digests[key]; !found {
-			digests[key] = payload.Digest{}
-		}
-	}
-	for key, digest := range digests {
-		run := c.runs[key.run]
-		if !run.accept(key.first(), key.end(), digest, expected[key]) {
-			c.suspects = append(c.suspects, suspect{segmentKey: key, run: run, found: digest})
-		}
-	}
-	c.sortSuspects()
+	// The first rows that are wrong are the ones to name.
+	slices.SortFunc(c.suspects, func(a, b suspect) int { return compareKeys(a.segmentKey, b.segmentKey) })
 	if indexDisagrees {
-		return c.compareIndex(ctx)
+		return c.compareIndex(ctx, found)
 	}
 	return nil
 }
 
-// sortSuspects puts the suspects in order: the first rows that are wrong are the ones to name.
-func (c *comparison) sortSuspects() {
-	slices.SortFunc(c.suspects, func(a, b suspect) int {
-		return cmp.Or(cmp.Compare(a.segmentKey.run, b.segmentKey.run), cmp.Compare(a.number, b.number))
-	})
+func compareKeys(a, b segmentKey) int {
+	return cmp.Or(cmp.Compare(a.run, b.run), cmp.Compare(a.number, b.number))
 }
 
-// readDigests returns what the heap holds: a digest for each segment of the ledger's runs, and
-// the number of rows of all other runs.
-func (c *comparison) readDigests(ctx context.Context) (map[segmentKey]payload.Digest, map[int64]int64, error) {
-	if _, err := c.tx.Exec(ctx, throughHeap); err != nil {
-		return nil, nil, err
+// readSegments returns the digest of every segment that has rows, of all runs. The sum is the SQL
+// of its sum of hashes.
+func (c *comparison) readSegments(ctx context.Context, through, sum string) (map[segmentKey]payload.Digest, error) {
+	if _, err := c.tx.Exec(ctx, through); err != nil {
+		return nil, err
 	}
-	found, err := c.tx.Query(ctx, fmt.Sprintf(`
-		select run, seq >> %d, count(*), coalesce(sum(hashtextextended(payload, run # seq))::text, '')
-		from verify.rows group by 1, 2`, segmentBits))
+	digests, complete, err := c.groupBySegments(ctx, sum)
+	if err != nil || complete {
+		return digests, err
+	}
+	// The table holds rows beyond those that the ledger knows.
+	found, err := c.tx.Query(ctx, fmt.Sprintf(`select distinct seq >> %d from verify.rows where not seq >> %[1]d = any ($1)`, segmentBits),
+		c.knownNumbers())
 	if err != nil {
-		return nil, nil, err
+		return nil, err
+	}
+	further, err := pgx.CollectRows(found, pgx.RowTo[int64])
+	if err != nil {
+		return nil, err
+	}
+	for _, number := range further {
+		c.numbers[number] = true
+	}
+	digests, _, err = c.groupBySegments(ctx, sum)
+	return digests, err
+}
+
+// knownNumbers are the numbers as an argument of a query, in which nil would be unknown.
+func (c *comparison) knownNumbers() []int64 {
+	return slices.AppendSeq([]int64{}, maps.Keys(c.numbers))
+}
+
+// groupBySegments reads the segments with the numbers that are known, and says whether that were
+// all of the table. The numbers are joined because the planner knows how many they are: it would
+// expect a group for every row, and sort the whole table on the server's disk.
+func (c *comparison) groupBySegments(ctx context.Context, sum string) (digests map[segmentKey]payload.Digest, complete bool, err error) {
+	found, err := c.tx.Query(ctx, fmt.Sprintf(`
+		select run, number, count(*), %s
+		from verify.rows left join unnest($1::bigint[]) as number on seq >> %d = number group by 1, 2`, sum, segmentBits),
+		c.knownNumbers())
+	if err != nil {
+		return nil, false, err
 	}
 	defer found.Close()
-	digests, foreign := map[segmentKey]payload.Digest{}, map[int64]int64{}
+	digests, complete = map[segmentKey]payload.Digest{}, true
 	for found.Next() {
 		var key segmentKey
+		var number *int64
 		var count int64
 		var sum string
-		if err := found.Scan(&key.run, &key.number, &count, &sum); err != nil {
-			return nil, nil, err
+		if err := found.Scan(&key.run, &number, &count, &sum); err != nil {
+			return nil, false, err
 		}
-		c.counts[key] += count
-		if c.runs[key.run] == nil {
-			foreign[key.run] += count
+		if number == nil {
+			complete = false
 			continue
 		}
+		key.number = *number
 		if digests[key], err = payload.ParseDigest(count, sum); err != nil {
-			return nil, nil, err
+			return nil, false, err
 		}
 	}
-	return digests, foreign, found.Err()
-}
-
-// expectAll computes what every segment should be, while the server is busy with its pass.
-func (c *comparison) expectAll(ctx context.Context) map[segmentKey]expectation {
-	expected := map[segmentKey]expectation{}
-	for _, run := range c.state.Runs {
-		source := payload.NewSource(run.Seed, run.ID)
-		for first := int64(0); first < run.Next() && ctx.Err() == nil; first += segmentRows {
-			expected[segmentKey{run.ID, first >> segmentBits}] = expect(run, source, first, first+segmentRows)
-		}
-	}
-	return expected
+	return digests, complete, found.Err()
 }
 
 // examine narrows a suspect segment down to its rows.

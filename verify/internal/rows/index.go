@@ -1,15 +1,13 @@
 package rows
 
 import (
-	"cmp"
 	"context"
-	"fmt"
-	"maps"
 	"slices"
 
 	"github.com/jackc/pgx/v5"
 
 	"stateful-postgres/verify/internal/ledger"
+	"stateful-postgres/verify/internal/payload"
 )
 
 // maximumIndexSegments is how many segments are looked into row by row when heap and index
@@ -30,36 +28,24 @@ func (c *comparison) indexAgrees(ctx context.Context, heap int64) (bool, error) 
 
 // compareIndex counts the rows of every segment that the primary key leads to and looks for
 // those that only one of heap and index yields.
-func (c *comparison) compareIndex(ctx context.Context) error {
-	if _, err := c.tx.Exec(ctx, throughIndex); err != nil {
-		return err
-	}
-	found, err := c.tx.Query(ctx, fmt.Sprintf(`select run, seq >> %d, count(*) from verify.rows group by 1, 2`, segmentBits))
+func (c *comparison) compareIndex(ctx context.Context, heap map[segmentKey]payload.Digest) error {
+	index, err := c.readSegments(ctx, throughIndex, "''")
 	if err != nil {
 		return err
 	}
-	defer found.Close()
-	different := maps.Clone(c.counts)
-	for found.Next() {
-		var key segmentKey
-		var count int64
-		if err := found.Scan(&key.run, &key.number, &count); err != nil {
-			return err
-		}
-		if different[key] -= count; different[key] == 0 {
-			delete(different, key)
+	var different []segmentKey
+	for key, digest := range heap {
+		if digest.Rows != index[key].Rows {
+			different = append(different, key)
 		}
 	}
-	if err := found.Err(); err != nil {
-		return err
-	}
-	keys := slices.SortedFunc(maps.Keys(different), func(a, b segmentKey) int {
-		return cmp.Or(cmp.Compare(a.run, b.run), cmp.Compare(a.number, b.number))
-	})
-	for i, key := range keys {
-		if i == maximumIndexSegments {
-			break
+	for key := range index {
+		if _, there := heap[key]; !there {
+			different = append(different, key)
 		}
+	}
+	slices.SortFunc(different, compareKeys)
+	for _, key := range different[:min(len(different), maximumIndexSegments)] {
 		if err := c.nameIndexDifferences(ctx, key); err != nil {
 			return err
 		}

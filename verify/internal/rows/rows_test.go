@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
@@ -80,8 +81,9 @@ func (b *bundle) exec(statements ...string) {
 
 func (b *bundle) compare() *rows.Audit {
 	b.t.Helper()
-	audit, err := rows.Compare(b.t.Context(), b.conn, b.ledger.State(), rows.CompareIndex)
+	audit, err := rows.Compare(b.t.Context(), b.conn, b.ledger.State(), rows.Options{Index: true})
 	require.NoError(b.t, err)
+	require.NoError(b.t, b.ledger.Saw(ledger.Sighting{At: time.Now(), Digests: audit.Computed}))
 	return audit
 }
 
@@ -176,8 +178,10 @@ func TestDamageIsFoundAndNamed(t *testing.T) {
 			t.Parallel()
 			b := setup(t)
 			b.add(150_000)
+			require.NotNil(t, b.compare().Computed)
 			b.exec(test.damage...)
 			audit := b.compare()
+			require.Nil(t, audit.Computed)
 			require.Equal(t, test.expected.count, audit.Count)
 			require.Equal(t, test.expected.intact, audit.Intact)
 			var named []int64
@@ -193,6 +197,33 @@ func TestDamageIsFoundAndNamed(t *testing.T) {
 			require.Equal(t, test.expected.named, named)
 		})
 	}
+}
+
+func TestWhatAnEarlierAuditComputedIsNotBelieved(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.add(100)
+	run := b.writer.Run()
+	known := payload.NewSource(run.Seed, run.ID).Digest(0, 60)
+	for name, test := range map[string]struct {
+		remembered ledger.RunDigest
+		matches    bool
+	}{
+		"right":          {ledger.RunDigest{Run: run.ID, Rows: 60, Sum: known.Sum()}, true},
+		"of another run": {ledger.RunDigest{Run: run.ID + 1, Rows: 60, Sum: "7"}, true},
+		"of more rows":   {ledger.RunDigest{Run: run.ID, Rows: 101, Sum: "7"}, true},
+		"no number":      {ledger.RunDigest{Run: run.ID, Rows: 60, Sum: "x"}, true},
+		"wrong":          {ledger.RunDigest{Run: run.ID, Rows: 60, Sum: "7"}, false},
+	} {
+		require.NoError(t, b.ledger.Saw(ledger.Sighting{At: time.Now(), Digests: []ledger.RunDigest{test.remembered}}), name)
+		audit, err := rows.Compare(t.Context(), b.conn, b.ledger.State(), rows.Options{Index: true})
+		require.NoError(t, err, name)
+		require.EqualValues(t, 100, audit.Intact, name)
+		require.Empty(t, audit.Count, name)
+		require.Equal(t, test.matches, audit.Computed != nil, name)
+	}
+	require.NoError(t, b.ledger.Saw(ledger.Sighting{At: time.Now()}))
+	require.Equal(t, []ledger.RunDigest{{Run: run.ID, Rows: 100, Sum: payload.NewSource(run.Seed, run.ID).Digest(0, 100).Sum()}}, b.compare().Computed)
 }
 
 func TestDamageIsFoundWhereverItLies(t *testing.T) {
@@ -221,12 +252,10 @@ func TestDamageIsFoundWhereverItLies(t *testing.T) {
 			require.True(t, finding.Kind == rows.Altered && altered[finding.Seq] || finding.Kind == rows.Lost && lost[finding.Seq], finding)
 		}
 	}
-	for _, index := range []rows.Index{rows.NoIndex, rows.UseIndex} {
-		audit, err := rows.Compare(t.Context(), b.conn, b.ledger.State(), index)
-		require.NoError(t, err)
-		require.False(t, audit.IndexCompared)
-		require.Equal(t, map[rows.Kind]int64{rows.Altered: 3, rows.Lost: 3}, audit.Count)
-	}
+	withoutIndex, err := rows.Compare(t.Context(), b.conn, b.ledger.State(), rows.Options{Index: false})
+	require.NoError(t, err)
+	require.False(t, withoutIndex.IndexCompared)
+	require.Equal(t, map[rows.Kind]int64{rows.Altered: 3, rows.Lost: 3}, withoutIndex.Count)
 	// A row that somebody else's run holds, besides.
 	b.exec("insert into verify.rows values (1, 1, 'x')")
 	audit := b.compare()
@@ -249,9 +278,9 @@ func TestMissingTableIsEverythingLost(t *testing.T) {
 	b := setup(t)
 	b.add(100_000)
 	b.exec("drop schema verify cascade")
-	condition, err := rows.Inspect(t.Context(), b.conn)
+	condition, err := rows.Inspect(t.Context(), b.conn, 0)
 	require.NoError(t, err)
-	require.False(t, condition.Exists)
+	require.False(t, condition.Exists())
 	audit := rows.EverythingLost(b.ledger.State())
 	require.EqualValues(t, 100_000, audit.Count[rows.Lost])
 	require.Len(t, audit.Findings, rows.Named)
@@ -264,18 +293,23 @@ func TestInspectSeesWhatIsWrongWithTheTable(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	inspect := func() rows.Condition {
-		condition, err := rows.Inspect(t.Context(), b.conn)
+		condition, err := rows.Inspect(t.Context(), b.conn, 0)
 		require.NoError(t, err)
 		return condition
 	}
-	require.Equal(t, rows.Condition{Exists: true, Columns: true, PrimaryKey: "verify.rows_pkey"}, inspect())
+	made := inspect()
+	require.NotZero(t, made.OID)
+	require.Equal(t, rows.Condition{OID: made.OID, Columns: true, Complete: true, PrimaryKey: "verify.rows_pkey"}, made)
 	require.NoError(t, rows.Create(t.Context(), b.session().Exec), "making it again changes nothing")
 	b.exec("alter table verify.rows drop constraint rows_pkey")
-	require.Equal(t, rows.Condition{Exists: true, Columns: true}, inspect())
+	made.PrimaryKey = ""
+	require.Equal(t, made, inspect())
 	b.exec("alter table verify.rows rename payload to other")
 	require.False(t, inspect().Columns)
 	b.exec("drop table verify.rows", "create view verify.rows as select 1")
-	require.False(t, inspect().Exists)
+	require.Contains(t, inspect().Unseen, "is a view")
+	b.exec("drop view verify.rows", "drop table verify.runs")
+	require.Equal(t, rows.Condition{}, inspect())
 }
 
 func TestFailedRowsThatAreThereArePhantoms(t *testing.T) {
@@ -362,6 +396,24 @@ func TestRowsNoLedgerKnowsAreReportedApart(t *testing.T) {
 	seed, err := rows.Seed(t.Context(), b.conn, b.writer.Run().ID)
 	require.NoError(t, err)
 	require.Equal(t, b.writer.Run().Seed, seed)
+}
+
+func TestRowsFarFromAllThatTheLedgerKnowsAreFound(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.exec("insert into verify.rows values (77, -1, 'x'), (77, 9223372036854775807, 'x'), (78, 700000, 'x')")
+	foreign := []rows.Unrecorded{{Run: 77, Rows: 2}, {Run: 78, Rows: 1}}
+	audit := b.compare()
+	require.Zero(t, audit.Wrong())
+	require.Equal(t, foreign, audit.Unrecorded)
+
+	b.add(10)
+	b.exec(fmt.Sprintf("insert into verify.rows values (%d, 1099511627776, 'x')", b.writer.Run().ID))
+	audit = b.compare()
+	require.EqualValues(t, 10, audit.Intact)
+	require.Equal(t, map[rows.Kind]int64{rows.Phantom: 1}, audit.Count)
+	require.EqualValues(t, 1099511627776, audit.Findings[0].Seq)
+	require.ElementsMatch(t, foreign, audit.Unrecorded)
 }
 
 func TestRefusedBatchIsEnteredAsFailed(t *testing.T) {

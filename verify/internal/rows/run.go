@@ -18,6 +18,8 @@ type runAuditor struct {
 	unrecorded int64
 	// used is a sequence number that no row of the table reaches.
 	used int64
+	// withdrawable says that rows may be missing that were seen and never acknowledged.
+	withdrawable bool
 }
 
 func newRunAuditor(audit *Audit, run *ledger.Run) *runAuditor {
@@ -104,6 +106,11 @@ func (r *runAuditor) duplicated(seq int64, text string) {
 func (r *runAuditor) absent(first, end int64) {
 	r.run.Within(first, end, func(span ledger.Span) {
 		if !span.Status.Required() {
+			return
+		}
+		if span.Status == ledger.Seen && r.withdrawable {
+			r.audit.Required -= span.Rows
+			r.audit.Withdrawn = append(r.audit.Withdrawn, SeenRows{Run: r.run.ID, First: span.First, Rows: span.Rows})
 			return
 		}
 		named := max(0, min(span.Rows, Named-r.audit.Count[Lost]))

@@ -15,6 +15,7 @@ import (
 	"stateful-postgres/verify/internal/commit"
 	"stateful-postgres/verify/internal/ledger"
 	"stateful-postgres/verify/internal/payload"
+	"stateful-postgres/verify/internal/server"
 )
 
 // Writer adds rows to the current run of a ledger. It is not safe for concurrent use.
@@ -166,8 +167,10 @@ func (c *copyText) Read(p []byte) (int, error) {
 func ReadBack(ctx context.Context, conn *pgx.Conn, run *ledger.Run, first, rows int64) (bool, error) {
 	var count int64
 	var sum string
-	err := conn.QueryRow(ctx, `select count(*), coalesce(sum(hashtextextended(payload, run # seq))::text, '')
-		from verify.rows where run = $1 and seq between $2 and $3`, run.ID, first, first+rows-1).Scan(&count, &sum)
+	err := server.Read(ctx, conn, func(tx pgx.Tx) error {
+		return tx.QueryRow(ctx, `select count(*), coalesce(sum(hashtextextended(payload, run # seq))::text, '')
+			from verify.rows where run = $1 and seq between $2 and $3`, run.ID, first, first+rows-1).Scan(&count, &sum)
+	})
 	if err != nil {
 		return false, fmt.Errorf("read %d rows back: %w", rows, err)
 	}

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
@@ -38,8 +37,8 @@ const (
 		with used as materialized (
 			select oid, collnamespace, collname, collversion as recorded from pg_collation c
 			where collversion is not null and (
-				exists (select from pg_index i where c.oid = any(i.indcollation))
-				or exists (select from pg_partitioned_table p where c.oid = any(p.partcollation))
+				oid in (select unnest(indcollation::oid[]) from pg_index)
+				or oid in (select unnest(partcollation::oid[]) from pg_partitioned_table)
 				or $1 and collprovider = 'c' and collname = (select datcollate from pg_database where datname = current_database()))),
 		versions as materialized (
 			select *, pg_collation_actual_version(oid) as actual from used)
@@ -50,17 +49,12 @@ const (
 		order by collname, nspname`
 )
 
-// collations reads the collations whose version has changed.
-func collations(ctx context.Context, conn *pgx.Conn, number int) ([]Collation, error) {
-	var found []Collation
-	read := func(query string, arguments ...any) error {
-		rows, err := conn.Query(ctx, query, arguments...)
-		if err != nil {
-			return err
-		}
+// queueCollations queues the queries of the collations whose version has changed.
+func queueCollations(batch *pgx.Batch, number int, found *[]Collation) {
+	read := func(rows pgx.Rows) error {
 		var c Collation
 		var database, collation string
-		_, err = pgx.ForEachRow(rows, []any{&c.Database, &c.Name, &c.Recorded, &c.Actual, &database, &collation}, func() error {
+		_, err := pgx.ForEachRow(rows, []any{&c.Database, &c.Name, &c.Recorded, &c.Actual, &database, &collation}, func() error {
 			changed := c
 			changed.Statements = []string{fmt.Sprintf("REINDEX DATABASE %s;", database)}
 			switch {
@@ -71,19 +65,17 @@ func collations(ctx context.Context, conn *pgx.Conn, number int) ([]Collation, e
 			default:
 				changed.Statements = append(changed.Statements, fmt.Sprintf("ALTER COLLATION %s REFRESH VERSION;", collation))
 			}
-			found = append(found, changed)
+			*found = append(*found, changed)
 			return nil
 		})
-		return err
+		if err != nil {
+			return fmt.Errorf("read the versions of collations: %w", err)
+		}
+		return nil
 	}
 	ownVersion := number >= 150000
 	if ownVersion {
-		if err := read(databaseCollations); err != nil {
-			return nil, fmt.Errorf("read the collation versions of the databases: %w", err)
-		}
+		batch.Queue(databaseCollations).Query(read)
 	}
-	if err := read(namedCollations, !ownVersion); err != nil {
-		return nil, fmt.Errorf("read the versions of collations: %w", err)
-	}
-	return found, nil
+	batch.Queue(namedCollations, !ownVersion).Query(read)
 }

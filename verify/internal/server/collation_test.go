@@ -15,8 +15,12 @@ func observe(t *testing.T, dsn string, number int) []Collation {
 	conn, err := pgx.Connect(t.Context(), dsn)
 	require.NoError(t, err)
 	defer conn.Close(t.Context())
-	found, err := collations(t.Context(), conn, number)
-	require.NoError(t, err)
+	var found []Collation
+	require.NoError(t, Read(t.Context(), conn, func(tx pgx.Tx) error {
+		batch := &pgx.Batch{}
+		queueCollations(batch, number, &found)
+		return tx.SendBatch(t.Context(), batch).Close()
+	}))
 	return found
 }
 

@@ -3,12 +3,14 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -18,11 +20,14 @@ import (
 )
 
 const (
-	// attemptDeadline bounds one attempt to connect: an address that swallows packets must not
-	// use up the whole wait.
+	// attemptDeadline bounds one attempt to connect to one address.
 	attemptDeadline = 5 * time.Second
 	firstPause      = 50 * time.Millisecond
 	longestPause    = time.Second
+	// mostNamed is how many things are named that an attempt met at different addresses.
+	mostNamed = 3
+
+	noSuchDatabase = "3D000"
 )
 
 // Refusal is a server that answered, and that waiting will not change.
@@ -36,7 +41,7 @@ type Refusal struct {
 func (r *Refusal) Error() string { return r.Problem }
 
 // NoSuchDatabase says whether the server knows no database of that name.
-func (r *Refusal) NoSuchDatabase() bool { return r.Code == "3D000" }
+func (r *Refusal) NoSuchDatabase() bool { return r.Code == noSuchDatabase }
 
 // Unreachable is a server that did not answer as long as it was waited for.
 type Unreachable struct {
@@ -59,9 +64,7 @@ func Wait[C any](ctx context.Context, connect func(context.Context) (C, error), 
 	var none C
 	pause := firstPause
 	for attempts := 1; ; attempts++ {
-		attempt, cancel := context.WithTimeout(ctx, attemptDeadline)
-		conn, err := connect(attempt)
-		cancel()
+		conn, err := connect(ctx)
 		if err == nil {
 			return conn, nil
 		}
@@ -81,29 +84,68 @@ func Wait[C any](ctx context.Context, connect func(context.Context) (C, error), 
 	}
 }
 
-// Connect opens a connection for reading.
-func Connect(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {
-	return pgx.ConnectConfig(ctx, config)
-}
-
-// judge says what a failed attempt met, and whether trying again is of no use.
+// judge says what a failed attempt met, and whether trying again is of no use. What a server said
+// counts more than what was met at other addresses.
 func judge(err error) (string, *Refusal) {
-	var serverError *pgconn.PgError
-	if errors.As(err, &serverError) {
-		answer := fmt.Sprintf("the server answered: %s (SQLSTATE %s)", serverError.Message, serverError.Code)
-		switch {
-		case strings.HasPrefix(serverError.Code, "57"), strings.HasPrefix(serverError.Code, "53"):
-			// Starting up, shutting down, in recovery, or out of connections or memory.
-			return answer, nil
-		case strings.HasPrefix(serverError.Code, "28"):
-			return "", &Refusal{Code: serverError.Code, Problem: answer, Hint: "the server is up; check user and password: " +
-				"does the database still have the password that the stack's secret holds?"}
-		case serverError.Code == "3D000":
-			return "", &Refusal{Code: serverError.Code, Problem: answer, Hint: "the server is up, the database is not there: was it dropped or renamed?"}
-		default:
-			return "", &Refusal{Code: serverError.Code, Problem: answer}
+	var met []string
+	var refusal *Refusal
+	for _, failure := range failures(err) {
+		var serverError *pgconn.PgError
+		if errors.As(failure, &serverError) {
+			return answered(serverError)
+		}
+		what, refused := judgeNetwork(failure)
+		if refused != nil {
+			refusal = cmp.Or(refusal, refused)
+		} else if !slices.Contains(met, what) {
+			met = append(met, what)
 		}
 	}
+	if len(met) == 0 {
+		return "", refusal
+	}
+	if more := len(met) - mostNamed; more > 0 {
+		met = append(met[:mostNamed], fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(met, "; "), nil
+}
+
+// failures are the errors of each address that was tried.
+func failures(err error) []error {
+	for inner := err; inner != nil; inner = errors.Unwrap(inner) {
+		if joined, ok := inner.(interface{ Unwrap() []error }); ok {
+			var all []error
+			for _, one := range joined.Unwrap() {
+				all = append(all, failures(one)...)
+			}
+			return all
+		}
+	}
+	return []error{err}
+}
+
+// answered says what the error means that a server, or a pooler in its place, answered with. What
+// does not pass by itself is refused for good: the rest is tried again.
+func answered(err *pgconn.PgError) (string, *Refusal) {
+	answer := fmt.Sprintf("the server answered: %s (SQLSTATE %s)", err.Message, err.Code)
+	switch {
+	case strings.HasPrefix(err.Code, "08"), strings.HasPrefix(err.Code, "58"):
+		// A pooler cannot reach the server, or has lost it.
+		return answer, nil
+	case strings.HasPrefix(err.Code, "57"), strings.HasPrefix(err.Code, "53"):
+		// Starting up, shutting down, in recovery, or out of connections or memory.
+		return answer, nil
+	case strings.HasPrefix(err.Code, "28"):
+		return "", &Refusal{Code: err.Code, Problem: answer, Hint: "the server is up; check user and password: " +
+			"does the database still have the password that the stack's secret holds?"}
+	case err.Code == noSuchDatabase:
+		return "", &Refusal{Code: err.Code, Problem: answer, Hint: "the server is up, the database is not there: was it dropped or renamed?"}
+	}
+	return "", &Refusal{Code: err.Code, Problem: answer}
+}
+
+// judgeNetwork says what an address met that no server answered at.
+func judgeNetwork(err error) (string, *Refusal) {
 	var unchecked *tls.CertificateVerificationError
 	switch {
 	case errors.As(err, &unchecked):
@@ -111,6 +153,11 @@ func judge(err error) (string, *Refusal) {
 	case strings.Contains(err.Error(), "server refused TLS connection"):
 		return "", &Refusal{Problem: "the server offers no encryption (TLS), and nothing was sent without",
 			Hint: "the server is up; after a change of tls run: pulumi up; with --dsn see sslmode there, or PGSSLMODE"}
+	}
+	if errors.Is(err, pgconn.ErrReadOnlyConnection) || errors.Is(err, pgconn.ErrStandbyConnection) {
+		// target_session_attrs asks for another server.
+		address, _, _ := strings.Cut(lastLine(err), " (")
+		return address + ": answers and takes no writes, as a standby does", nil
 	}
 	var network *net.OpError
 	if errors.As(err, &network) && network.Addr != nil {
@@ -122,7 +169,7 @@ func judge(err error) (string, *Refusal) {
 		return fmt.Sprintf("%s: %s", network.Addr, cause), nil
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Sprintf("no answer within %s", attemptDeadline), nil
+		return "no answer in time", nil
 	}
 	return lastLine(err), nil
 }
@@ -198,9 +245,21 @@ func prepare(config *pgx.ConnConfig) *pgx.ConnConfig {
 	// One round trip a query: nothing is run often enough to be worth preparing.
 	config.DefaultQueryExecMode = pgx.QueryExecModeExec
 	config.RuntimeParams["application_name"] = "verify"
+	if config.ConnectTimeout == 0 {
+		config.ConnectTimeout = attemptDeadline
+	}
 	return config
 }
 
 func quote(value string) string {
 	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(value) + "'"
+}
+
+// Met says in one line what an attempt to connect met.
+func Met(err error) string {
+	met, refusal := judge(err)
+	if refusal != nil {
+		return refusal.Problem
+	}
+	return met
 }

@@ -19,3 +19,9 @@ func ParseLSN(text string) (LSN, error) {
 	}
 	return LSN(upper<<32 | lower), nil
 }
+
+// String writes a position as PostgreSQL does.
+func (l LSN) String() string { return fmt.Sprintf("%X/%X", uint64(l)>>32, uint32(l)) }
+
+// Sub is how many bytes of log lie between an earlier position and this one; negative for a later one.
+func (l LSN) Sub(earlier LSN) int64 { return int64(l - earlier) }

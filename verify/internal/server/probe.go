@@ -14,9 +14,12 @@ import (
 type Reach int
 
 const (
-	// Unreached: refused, no route, no answer to the connection, or closed without a word by
-	// something that is not the server.
-	Unreached Reach = iota
+	// Unanswered: nothing came back from the address itself. Whether a server is there cannot be
+	// known: a firewall, or a network that does not lead there, looks the same.
+	Unanswered Reach = iota
+	// Refused: something answered that no server is there: the connection was refused, or closed
+	// without a word.
+	Refused
 	// Silent: the connection was accepted and nothing was said: a server that hangs looks so.
 	Silent
 	// Reached: a PostgreSQL server answered, whatever it said.
@@ -34,15 +37,7 @@ func Probe(ctx context.Context, address string, timeout time.Duration) (Reach, s
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(ctx, "tcp", address)
 	if err != nil {
-		var number syscall.Errno
-		if errors.As(err, &number) {
-			return Unreached, number.Error()
-		}
-		var network net.Error
-		if errors.As(err, &network) && network.Timeout() {
-			return Unreached, fmt.Sprintf("no answer within %s", timeout)
-		}
-		return Unreached, err.Error()
+		return judgeDial(err, timeout)
 	}
 	defer conn.Close()
 	if deadline, ok := ctx.Deadline(); ok {
@@ -52,7 +47,7 @@ func Probe(ctx context.Context, address string, timeout time.Duration) (Reach, s
 	request := binary.BigEndian.AppendUint32(nil, 8)
 	request = binary.BigEndian.AppendUint32(request, sslRequest)
 	if _, err := conn.Write(request); err != nil {
-		return Unreached, "closed without an answer"
+		return Refused, "closed without an answer"
 	}
 	answer := make([]byte, 1)
 	if _, err := conn.Read(answer); err != nil {
@@ -60,7 +55,22 @@ func Probe(ctx context.Context, address string, timeout time.Duration) (Reach, s
 		if errors.As(err, &network) && network.Timeout() {
 			return Silent, "accepted, and silent"
 		}
-		return Unreached, "closed without an answer"
+		return Refused, "closed without an answer"
 	}
 	return Reached, fmt.Sprintf("answered with %q", answer)
+}
+
+// judgeDial says what a connection met that was not made.
+func judgeDial(err error, timeout time.Duration) (Reach, string) {
+	var number syscall.Errno
+	var network net.Error
+	switch {
+	case errors.As(err, &number) && connectionRefused(number):
+		return Refused, "connection refused"
+	case errors.As(err, &network) && network.Timeout():
+		return Unanswered, fmt.Sprintf("no answer within %s", timeout)
+	case errors.As(err, &number):
+		return Unanswered, number.Error()
+	}
+	return Unanswered, err.Error()
 }

@@ -88,10 +88,13 @@ func TestServerThatIsNotThereYetIsWaitedFor(t *testing.T) {
 		first    func(net.Conn)
 		expected string
 	}{
-		"starting up":          {refuse("57P03", "the database system is starting up"), "starting up (SQLSTATE 57P03)"},
-		"shutting down":        {refuse("57P01", "terminating connection"), "SQLSTATE 57P01"},
-		"too many connections": {refuse("53300", "sorry, too many clients already"), "SQLSTATE 53300"},
-		"hangs up":             {hangUp, "EOF"},
+		"starting up":                            {refuse("57P03", "the database system is starting up"), "starting up (SQLSTATE 57P03)"},
+		"shutting down":                          {refuse("57P01", "terminating connection"), "SQLSTATE 57P01"},
+		"too many connections":                   {refuse("53300", "sorry, too many clients already"), "SQLSTATE 53300"},
+		"hangs up":                               {hangUp, "EOF"},
+		"a pooler that has lost its server":      {refuse("08P01", "server conn crashed?"), "SQLSTATE 08P01"},
+		"a pooler that cannot reach its server":  {refuse("08006", "connection failure"), "SQLSTATE 08006"},
+		"a pooler all of whose servers are down": {refuse("58000", "could not get connection from the pool"), "SQLSTATE 58000"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -155,10 +158,12 @@ func TestProbeTellsAServerFromWhatIsLeftOfOne(t *testing.T) {
 	}{
 		"a real server":        {fmt.Sprintf("127.0.0.1:%d", real.Port), server.Reached, `"N"`},
 		"a server in recovery": {listen(t, refuse("57P03", "starting up")), server.Reached, "answered"},
-		"nothing":              {closed, server.Unreached, "connection refused"},
-		"a proxy":              {listen(t, hangUp), server.Unreached, "closed without an answer"},
+		"nothing":              {closed, server.Refused, "connection refused"},
+		"a proxy":              {listen(t, hangUp), server.Refused, "closed without an answer"},
+		"a firewall":           {pgtest.BlackHole(t, "127.0.0.1", 0), server.Unanswered, "no answer within 300ms"},
+		"no name":              {"no-such-host.invalid:5432", server.Unanswered, "no-such-host"},
 		"a hanging server":     {listen(t, func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }), server.Silent, "silent"},
-		"a bad address":        {"127.0.0.1:99999", server.Unreached, "invalid port"},
+		"a bad address":        {"127.0.0.1:99999", server.Unanswered, "invalid port"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -200,7 +205,7 @@ func TestObserveNotesWhatARoleMayNotSee(t *testing.T) {
 	e, err := server.Observe(t.Context(), conn)
 	require.NoError(t, err)
 	require.Len(t, e.Unseen, 1)
-	require.Contains(t, e.Unseen[0], "permission denied")
+	require.Equal(t, "identity (no right to execute pg_control_system())", e.Unseen[0])
 	require.Empty(t, e.SystemIdentifier)
 	require.NotEmpty(t, e.Version)
 }

@@ -1,4 +1,4 @@
-package cluster
+package kubernetes
 
 import (
 	"context"
@@ -25,38 +25,38 @@ const (
 	ViaPortForward  = "port-forward"
 )
 
-// Doors are the addresses under which a Service is reached from outside the cluster. They are
-// empty for a Service that has none.
-type Doors struct {
+// Access is a way to a Service from outside the cluster, and the addresses there. A Service that has
+// none is reached through a forwarded port.
+type Access struct {
 	Via       string
 	Addresses []string
 }
 
-// Doors finds the addresses of a Service. An error is a way that was asked for and is not there.
-func (c *Cluster) Doors(ctx context.Context, service *corev1.Service, via string) (Doors, error) {
+// Access finds a way to a Service. An error is one that was asked for and is not there.
+func (c *Cluster) Access(ctx context.Context, service *corev1.Service, via string) (Access, error) {
 	if service == nil {
-		return Doors{Via: ViaPortForward}, nil
+		return Access{Via: ViaPortForward}, nil
 	}
 	switch {
 	case via == ViaPortForward:
-		return Doors{Via: ViaPortForward}, nil
+		return Access{Via: ViaPortForward}, nil
 	case via == ViaLoadBalancer, via == ViaAuto && service.Spec.Type == corev1.ServiceTypeLoadBalancer:
 		if addresses := loadBalancerAddresses(service); len(addresses) > 0 {
-			return Doors{Via: ViaLoadBalancer, Addresses: addresses}, nil
+			return Access{Via: ViaLoadBalancer, Addresses: addresses}, nil
 		}
 		if via == ViaLoadBalancer {
-			return Doors{}, fmt.Errorf("--via loadbalancer: Service %s has no load balancer address", service.Name)
+			return Access{}, fmt.Errorf("--via loadbalancer: Service %s has no load balancer address", service.Name)
 		}
 	case via == ViaNodePort, via == ViaAuto && service.Spec.Type == corev1.ServiceTypeNodePort:
 		addresses, err := c.nodePortAddresses(ctx, service)
 		if len(addresses) > 0 {
-			return Doors{Via: ViaNodePort, Addresses: addresses}, nil
+			return Access{Via: ViaNodePort, Addresses: addresses}, nil
 		}
 		if via == ViaNodePort {
-			return Doors{}, errors.Join(fmt.Errorf("--via nodeport: Service %s of type %s has no node port that can be seen", service.Name, service.Spec.Type), err)
+			return Access{}, errors.Join(fmt.Errorf("--via nodeport: Service %s of type %s has no node port that can be seen", service.Name, service.Spec.Type), err)
 		}
 	}
-	return Doors{Via: ViaPortForward}, nil
+	return Access{Via: ViaPortForward}, nil
 }
 
 func loadBalancerAddresses(service *corev1.Service) []string {
@@ -111,6 +111,9 @@ func nodeIsReady(node *corev1.Node) bool {
 // Forward forwards a port of a pod to a free port on this machine until ctx ends, and returns
 // the local address.
 func (c *Cluster) Forward(ctx context.Context, pod *corev1.Pod, port int) (string, error) {
+	if c.ForwardPort != nil {
+		return c.ForwardPort(ctx, pod, port)
+	}
 	if c.Config == nil {
 		return "", errors.New("ports cannot be forwarded from this cluster")
 	}

@@ -1,4 +1,4 @@
-package cluster_test
+package kubernetes_test
 
 import (
 	"testing"
@@ -12,7 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	clienttesting "k8s.io/client-go/testing"
 
-	"stateful-postgres/verify/internal/cluster"
+	"stateful-postgres/verify/internal/kubernetes"
 	"stateful-postgres/verify/internal/pgtest"
 )
 
@@ -40,18 +40,18 @@ func TestDiscoverFindsHowToCheckTheCertificate(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		data map[string]string
-		want cluster.Certificate
+		want kubernetes.Certificate
 	}{
-		{"of the Service", map[string]string{"tls.crt": issued("a", "db.shop.svc"), "ca.crt": authority.PEM}, cluster.Certificate{Authority: authority.PEM, Name: "db.shop.svc"}},
-		{"of another name", map[string]string{"tls.crt": issued("db.example.com"), "ca.crt": authority.PEM}, cluster.Certificate{Authority: authority.PEM, Name: "db.example.com"}},
-		{"of a wildcard", map[string]string{"tls.crt": issued("*.example.com"), "ca.crt": authority.PEM}, cluster.Certificate{Authority: authority.PEM, Name: "postgres.example.com"}},
-		{"of a known authority", map[string]string{"tls.crt": issued("db.example.com")}, cluster.Certificate{Name: "db.example.com"}},
-		{"with its authority behind it", map[string]string{"tls.crt": issued("db.example.com") + authority.PEM}, cluster.Certificate{Authority: authority.PEM, Name: "db.example.com"}},
+		{"of the Service", map[string]string{"tls.crt": issued("a", "db.shop.svc"), "ca.crt": authority.PEM}, kubernetes.Certificate{Authority: authority.PEM, Name: "db.shop.svc"}},
+		{"of another name", map[string]string{"tls.crt": issued("db.example.com"), "ca.crt": authority.PEM}, kubernetes.Certificate{Authority: authority.PEM, Name: "db.example.com"}},
+		{"of a wildcard", map[string]string{"tls.crt": issued("*.example.com"), "ca.crt": authority.PEM}, kubernetes.Certificate{Authority: authority.PEM, Name: "postgres.example.com"}},
+		{"of a known authority", map[string]string{"tls.crt": issued("db.example.com")}, kubernetes.Certificate{Name: "db.example.com"}},
+		{"with its authority behind it", map[string]string{"tls.crt": issued("db.example.com") + authority.PEM}, kubernetes.Certificate{Authority: authority.PEM, Name: "db.example.com"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			kubernetes, _ := setup(encryptedObjects(test.data)...)
-			found, err := kubernetes.Discover(t.Context(), namespace, "")
+			client, _ := setup(encryptedObjects(test.data)...)
+			found, err := client.Discover(t.Context(), namespace, "")
 			require.NoError(t, err)
 			require.Equal(t, &test.want, found.Certificate)
 			require.Equal(t, "not-a-real-one", found.Password)
@@ -68,17 +68,17 @@ func TestDiscoverSaysWhyACertificateCannotBeChecked(t *testing.T) {
 		{map[string]string{}, "secret certificate: tls.crt holds no certificate"},
 		{map[string]string{"tls.crt": "-----BEGIN CERTIFICATE-----\neA==\n-----END CERTIFICATE-----\n"}, "secret certificate: tls.crt: x509: malformed certificate"},
 	} {
-		kubernetes, _ := setup(encryptedObjects(test.data)...)
-		_, err := kubernetes.Discover(t.Context(), namespace, "")
+		client, _ := setup(encryptedObjects(test.data)...)
+		_, err := client.Discover(t.Context(), namespace, "")
 		require.ErrorContains(t, err, test.want)
 	}
 
-	kubernetes, clients := setup(encryptedObjects(nil)...)
+	client, clients := setup(encryptedObjects(nil)...)
 	clients.PrependReactor("get", "secrets", func(action clienttesting.Action) (bool, runtime.Object, error) {
 		name := action.(clienttesting.GetAction).GetName()
 		return name == "certificate", nil, apierrors.NewForbidden(schema.GroupResource{Resource: "secrets"}, name, nil)
 	})
-	_, err := kubernetes.Discover(t.Context(), namespace, "")
+	_, err := client.Discover(t.Context(), namespace, "")
 	require.ErrorContains(t, err, "the server offers TLS, and this user may not read Secret certificate, which holds the authority (ca.crt) to check its certificate with: "+
 		"have it allowed, or use --dsn with sslmode=verify-full and sslrootcert: ")
 	require.True(t, apierrors.IsForbidden(err))

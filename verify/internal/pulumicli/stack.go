@@ -1,5 +1,5 @@
-// Package stack asks the Pulumi CLI what a stack has deployed and where.
-package stack
+// Package pulumicli asks the Pulumi CLI what a stack has deployed and where.
+package pulumicli
 
 import (
 	"bytes"
@@ -12,30 +12,9 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
-)
 
-// Outputs are the outputs of a stack that runs the Postgres component.
-type Outputs struct {
-	Namespace       string `json:"namespace"`
-	StatefulSet     string `json:"statefulSet"`
-	Service         string `json:"service"`
-	HeadlessService string `json:"headlessService"`
-	Claim           string `json:"claim"`
-	Database        string `json:"database"`
-	User            string `json:"user"`
-	Password        string `json:"password"`
-	// TLS and what belongs to it are missing from stacks of earlier versions.
-	TLS           bool   `json:"tls"`
-	RequireTLS    bool   `json:"requireTls"`
-	CACertificate string `json:"caCertificate"`
-	TLSServerName string `json:"tlsServerName"`
-	Replicas      int    `json:"replicas"`
-	ServiceType   string `json:"serviceType"`
-	Port          int    `json:"port"`
-	NodePort      int    `json:"nodePort"`
-	Context       string `json:"context"`
-	Kubeconfig    string `json:"kubeconfig"`
-}
+	"stateful-postgres/internal/contract"
+)
 
 // Stack is a stack as it was last deployed.
 type Stack struct {
@@ -43,7 +22,7 @@ type Stack struct {
 	Name string
 	// Project is the folder that holds Pulumi.yaml.
 	Project string
-	Outputs Outputs
+	Outputs contract.Outputs
 }
 
 // Error is a stack that could not be read, and what to do about it.
@@ -176,9 +155,9 @@ func firstError(stderr string) string {
 	return first
 }
 
-func parse(output, name string) (*Outputs, error) {
+func parse(output, name string) (*contract.Outputs, error) {
 	var present map[string]json.RawMessage
-	var outputs Outputs
+	var outputs contract.Outputs
 	err := json.Unmarshal([]byte(output), &present)
 	if err == nil {
 		err = json.Unmarshal([]byte(output), &outputs)
@@ -192,7 +171,7 @@ func parse(output, name string) (*Outputs, error) {
 		return nil, &Error{Problem: fmt.Sprintf("stack %q has never been deployed: it has no outputs", name), Hint: "run: pulumi up"}
 	}
 	var missing []string
-	for _, required := range []string{"namespace", "statefulSet", "service", "headlessService", "claim", "database", "user", "password", "replicas", "serviceType", "port"} {
+	for _, required := range contract.RequiredOutputs() {
 		if _, ok := present[required]; !ok {
 			missing = append(missing, required)
 		}

@@ -1,4 +1,4 @@
-package stack_test
+package pulumicli_test
 
 import (
 	"context"
@@ -9,12 +9,13 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"stateful-postgres/verify/internal/stack"
+	"stateful-postgres/internal/contract"
+	"stateful-postgres/verify/internal/pulumicli"
 )
 
 const outputs = `{"namespace":"codewizard","statefulSet":"postgres","service":"postgres","headlessService":"postgres-headless",
 "claim":"postgredb-postgres-0","configMap":"postgres-config","secret":"postgres-credentials","database":"codewizard","user":"codewizard",
-"password":"not-a-real-one","replicas":1,"serviceType":"NodePort","port":5432,"nodePort":30432,"tls":true,"requireTls":true,"caCertificate":"PEM","tlsServerName":"postgres.codewizard.svc","context":"","kubeconfig":""}`
+"password":"not-a-real-one","replicas":1,"serviceType":"NodePort","port":5432,"nodePort":30432,"tls":true,"requireTls":true,"caCertificate":"PEM","tlsServerName":"postgres.codewizard.svc","context":"kind","cluster":"other","kubeconfig":"~/kubeconfig"}`
 
 // fakeCLI puts a pulumi on PATH that answers as the script says. The tests that use it are not
 // parallel: PATH belongs to the process.
@@ -31,17 +32,17 @@ func TestReadReturnsWhatTheStackExports(t *testing.T) {
 		*"--stack prod"*) echo '`+outputs+`' | sed s/codewizard/prod/g;;
 		*output*) echo '`+outputs+`';;
 	esac`)
-	selected, err := stack.Read(t.Context(), t.TempDir(), "")
+	selected, err := pulumicli.Read(t.Context(), t.TempDir(), "")
 	require.NoError(t, err)
 	require.Equal(t, "dev", selected.Name)
-	require.Equal(t, stack.Outputs{
+	require.Equal(t, contract.Outputs{
 		Namespace: "codewizard", StatefulSet: "postgres", Service: "postgres", HeadlessService: "postgres-headless",
 		Claim: "postgredb-postgres-0", Database: "codewizard", User: "codewizard", Password: "not-a-real-one",
-		Replicas: 1, ServiceType: "NodePort", Port: 5432, NodePort: 30432,
+		Replicas: 1, Port: 5432, Context: "kind", Cluster: "other", Kubeconfig: "~/kubeconfig",
 		TLS: true, RequireTLS: true, CACertificate: "PEM", TLSServerName: "postgres.codewizard.svc",
 	}, selected.Outputs)
 
-	named, err := stack.Read(t.Context(), t.TempDir(), "prod")
+	named, err := pulumicli.Read(t.Context(), t.TempDir(), "prod")
 	require.NoError(t, err)
 	require.Equal(t, "prod", named.Outputs.Namespace)
 	require.Equal(t, "prod", named.Name)
@@ -67,8 +68,8 @@ func TestReadSaysWhatToDo(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			fakeCLI(t, test.script)
-			_, err := stack.Read(t.Context(), t.TempDir(), test.stack)
-			var explained *stack.Error
+			_, err := pulumicli.Read(t.Context(), t.TempDir(), test.stack)
+			var explained *pulumicli.Error
 			require.ErrorAs(t, err, &explained)
 			require.Contains(t, explained.Problem, test.problem)
 			require.Contains(t, explained.Hint, test.hint)
@@ -81,8 +82,8 @@ func TestReadSaysWhatToDo(t *testing.T) {
 
 func TestReadNeedsTheCLI(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
-	_, err := stack.Read(t.Context(), t.TempDir(), "")
-	var explained *stack.Error
+	_, err := pulumicli.Read(t.Context(), t.TempDir(), "")
+	var explained *pulumicli.Error
 	require.ErrorAs(t, err, &explained)
 	require.Contains(t, explained.Problem, "not on PATH")
 	require.False(t, explained.Usage)
@@ -93,7 +94,7 @@ func TestReadHasADeadline(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	started := time.Now()
-	_, err := stack.Read(ctx, t.TempDir(), "")
+	_, err := pulumicli.Read(ctx, t.TempDir(), "")
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.Less(t, time.Since(started), 10*time.Second)
 }
@@ -104,12 +105,12 @@ func TestFindProjectLooksUpwards(t *testing.T) {
 	require.NoError(t, err)
 	below := filepath.Join(top, "a", "b")
 	require.NoError(t, os.MkdirAll(below, 0o755))
-	_, err = stack.FindProject(below)
-	var explained *stack.Error
+	_, err = pulumicli.FindProject(below)
+	var explained *pulumicli.Error
 	require.ErrorAs(t, err, &explained)
 	require.True(t, explained.Usage)
 	require.NoError(t, os.WriteFile(filepath.Join(top, "Pulumi.yaml"), nil, 0o644))
-	found, err := stack.FindProject(below)
+	found, err := pulumicli.FindProject(below)
 	require.NoError(t, err)
 	require.Equal(t, top, found)
 }

@@ -1,4 +1,4 @@
-package stack_test
+package pulumicli_test
 
 import (
 	"context"
@@ -11,12 +11,12 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"stateful-postgres/verify/internal/stack"
+	"stateful-postgres/verify/internal/pulumicli"
 )
 
 // project makes a project whose stack dev has settings, and a CLI that notes what it is asked
 // and what settings it was given.
-func project(t *testing.T, script string) (*stack.Deployer, string) {
+func project(t *testing.T, script string) (*pulumicli.Deployer, string) {
 	t.Helper()
 	directory := t.TempDir()
 	log := filepath.Join(directory, "log")
@@ -28,7 +28,7 @@ done
 [ "$1" = config ] && echo "replicas: $4" >> "$file"
 [ "$1" = up ] && [ -n "$file" ] && cat "$file" >> `+log+"\n:\n"+script)
 	require.NoError(t, os.WriteFile(filepath.Join(directory, "Pulumi.dev.yaml"), []byte("image: x\n"), 0o644))
-	return &stack.Deployer{Project: directory, Stack: "dev", Scratch: filepath.Join(directory, "scratch")}, log
+	return &pulumicli.Deployer{Project: directory, Stack: "dev", Scratch: filepath.Join(directory, "scratch")}, log
 }
 
 func TestScaleLeavesTheStacksSettingsAsTheyAre(t *testing.T) {

@@ -1,9 +1,10 @@
-package cluster
+package kubernetes
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"strings"
 
@@ -11,10 +12,15 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+
+	"stateful-postgres/internal/contract"
 )
 
-// DefaultPort is PostgreSQL's.
-const DefaultPort = 5432
+// The official image takes these from its environment, and the user's name where a name is missing.
+const (
+	imageVariables = "POSTGRES_"
+	defaultUser    = "postgres"
+)
 
 // Found is a PostgreSQL server that was found by looking into a namespace.
 type Found struct {
@@ -34,18 +40,25 @@ func (c *Cluster) Discover(ctx context.Context, namespace, name string) (*Found,
 	if err != nil {
 		return nil, err
 	}
-	found := &Found{Objects: Objects{Namespace: namespace, StatefulSet: set.Name, Headless: set.Spec.ServiceName}, Port: DefaultPort}
+	found := &Found{Objects: Objects{Namespace: namespace, StatefulSet: set.Name, Headless: set.Spec.ServiceName}, Port: contract.Port}
 	template := &set.Spec.Template
 	services, err := c.Core.Services(namespace).List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("services of namespace %s: %w", namespace, err)
 	}
+	found.Objects.HighAvailability = template.Labels[contract.LabelMembers] == contract.MembersScope
 	for _, service := range services.Items {
-		if len(service.Spec.Selector) == 0 || !labels.SelectorFromSet(service.Spec.Selector).Matches(labels.Set(template.Labels)) {
+		// A pod gets its role from Patroni, and the template has none.
+		selector := maps.Clone(service.Spec.Selector)
+		role := selector[contract.LabelRole]
+		delete(selector, contract.LabelRole)
+		if len(selector) == 0 || !labels.SelectorFromSet(selector).Matches(labels.Set(template.Labels)) {
 			continue
 		}
 		if service.Spec.ClusterIP == corev1.ClusterIPNone {
 			found.Objects.Headless = service.Name
+		} else if role == contract.RoleReplica {
+			found.Objects.Replicas = service.Name
 		} else if found.Objects.Service == "" || service.Spec.Type == corev1.ServiceTypeNodePort {
 			found.Objects.Service = service.Name
 		}
@@ -110,7 +123,7 @@ func (c *Cluster) readLogin(ctx context.Context, namespace string, template *cor
 		}
 	}
 	for _, port := range container.Ports {
-		if port.Name == "postgres" || port.Name == "postgresql" || len(container.Ports) == 1 {
+		if port.Name == contract.PortName || port.Name == "postgresql" || len(container.Ports) == 1 {
 			found.Port = int(port.ContainerPort)
 		}
 	}
@@ -118,16 +131,16 @@ func (c *Cluster) readLogin(ctx context.Context, namespace string, template *cor
 	if err != nil {
 		return err
 	}
-	found.User = environment["POSTGRES_USER"]
+	found.User = environment[contract.UserKey]
 	if found.User == "" {
-		found.User = "postgres"
+		found.User = defaultUser
 	}
-	found.Database = environment["POSTGRES_DB"]
+	found.Database = environment[contract.DatabaseKey]
 	if found.Database == "" {
 		found.Database = found.User
 	}
-	found.Password = environment["POSTGRES_PASSWORD"]
-	if file := environment["POSTGRES_PASSWORD_FILE"]; file != "" && found.Password == "" {
+	found.Password = environment[contract.PasswordKey]
+	if file := environment[contract.PasswordFileVariable]; file != "" && found.Password == "" {
 		if found.Password, err = c.mountedSecret(ctx, namespace, template, container, file); err != nil {
 			return err
 		}
@@ -157,7 +170,7 @@ func (c *Cluster) environment(ctx context.Context, namespace string, container *
 	}
 	for _, variable := range container.Env {
 		// Only what is asked for: other variables may refer to what this user may not read.
-		if !strings.HasPrefix(variable.Name, "POSTGRES_") {
+		if !strings.HasPrefix(variable.Name, imageVariables) {
 			continue
 		}
 		switch source := variable.ValueFrom; {
@@ -220,5 +233,5 @@ func (c *Cluster) mountedSecret(ctx context.Context, namespace string, template 
 			return string(data[key]), nil
 		}
 	}
-	return "", fmt.Errorf("POSTGRES_PASSWORD_FILE %s is on no mounted Secret: set PGPASSWORD", file)
+	return "", fmt.Errorf("%s %s is on no mounted Secret: set PGPASSWORD", contract.PasswordFileVariable, file)
 }

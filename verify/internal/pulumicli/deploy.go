@@ -1,4 +1,4 @@
-package stack
+package pulumicli
 
 import (
 	"context"
@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -76,11 +75,11 @@ func (d *Deployer) Scale(ctx context.Context, replicas int) error {
 
 // pulumi runs the CLI. When ctx ends it is interrupted as from a terminal, and waited for.
 func (d *Deployer) pulumi(ctx context.Context, arguments ...string) error {
-	// Not the group of the terminal: a Ctrl-C must reach it once, and from here.
 	command := exec.CommandContext(ctx, "pulumi", append(arguments, "--non-interactive")...)
 	command.Dir = d.Project
-	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	command.Cancel = func() error { return command.Process.Signal(os.Interrupt) }
+	// Apart from the terminal: a Ctrl-C must reach it once, and from here.
+	separate(command)
+	command.Cancel = func() error { return interrupt(command.Process) }
 	command.WaitDelay = interruptGrace
 	var output tail
 	command.Stdout, command.Stderr = &output, &output

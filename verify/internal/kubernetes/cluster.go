@@ -1,12 +1,11 @@
-// Package cluster looks at the Kubernetes objects of a PostgreSQL server, and opens ways to it.
-package cluster
+// Package kubernetes looks at the Kubernetes objects of a PostgreSQL server, and opens ways to it.
+package kubernetes
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"sync"
 
@@ -19,7 +18,8 @@ import (
 	coreclient "k8s.io/client-go/kubernetes/typed/core/v1"
 	discoveryclient "k8s.io/client-go/kubernetes/typed/discovery/v1"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
+
+	"stateful-postgres/internal/kubeconfig"
 )
 
 // Nothing is asked often enough to need client-go's default brake of 5 requests a second.
@@ -34,24 +34,15 @@ type Cluster struct {
 	Config *rest.Config
 	// OpenLog opens the log of a pod's server; nil asks the API server for it.
 	OpenLog func(ctx context.Context, pod *corev1.Pod) (io.ReadCloser, error)
-	// Namespace is the default of the kubeconfig's context.
-	Namespace string
+	// ForwardPort is Forward's work; nil has the API server do it.
+	ForwardPort func(ctx context.Context, pod *corev1.Pod, port int) (string, error)
 }
 
-// Connect reads a kubeconfig and prepares the clients; nothing is sent yet. kubeconfig is a
-// path, a whole kubeconfig, or empty for the usual places; an empty context is the current one.
-func Connect(kubeconfig, context string) (*Cluster, error) {
-	loader, err := load(kubeconfig, context)
+// Connect reads a kubeconfig and prepares the clients; nothing is sent yet.
+func Connect(source kubeconfig.Source) (*Cluster, error) {
+	config, err := source.RESTConfig()
 	if err != nil {
 		return nil, err
-	}
-	config, err := loader.ClientConfig()
-	if err != nil {
-		return nil, fmt.Errorf("kubeconfig: %w", err)
-	}
-	namespace, _, err := loader.Namespace()
-	if err != nil {
-		return nil, fmt.Errorf("kubeconfig: %w", err)
 	}
 	config.QPS, config.Burst = requestsPerSecond, 2*requestsPerSecond
 	config.WarningHandler = rest.NoWarnings{}
@@ -65,26 +56,7 @@ func Connect(kubeconfig, context string) (*Cluster, error) {
 	if err := errors.Join(coreErr, appsErr, discoveryErr); err != nil {
 		return nil, fmt.Errorf("kubeconfig: %w", err)
 	}
-	return &Cluster{Core: core, Apps: apps, Discovery: discovery, Config: config, Namespace: namespace}, nil
-}
-
-func load(kubeconfig, context string) (clientcmd.ClientConfig, error) {
-	overrides := &clientcmd.ConfigOverrides{CurrentContext: context}
-	if strings.Contains(kubeconfig, "\n") || strings.HasPrefix(strings.TrimSpace(kubeconfig), "{") {
-		config, err := clientcmd.Load([]byte(kubeconfig))
-		if err != nil {
-			return nil, fmt.Errorf("kubeconfig of the stack: %w", err)
-		}
-		return clientcmd.NewDefaultClientConfig(*config, overrides), nil
-	}
-	rules := clientcmd.NewDefaultClientConfigLoadingRules()
-	if kubeconfig != "" {
-		if home, err := os.UserHomeDir(); err == nil && strings.HasPrefix(kubeconfig, "~/") {
-			kubeconfig = home + kubeconfig[1:]
-		}
-		rules.ExplicitPath = kubeconfig
-	}
-	return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, overrides), nil
+	return &Cluster{Core: core, Apps: apps, Discovery: discovery, Config: config}, nil
 }
 
 // Objects are the names of what belongs to one server.
@@ -96,6 +68,21 @@ type Objects struct {
 	Headless string
 	// Claim is the claim of ordinal 0.
 	Claim string
+	// HighAvailability says that there may be several servers, which Patroni runs, and Replicas is
+	// the Service that leads to those that follow the primary.
+	HighAvailability bool
+	Replicas         string
+}
+
+// Services are the names of all Services that there should be.
+func (o Objects) Services() []string {
+	var names []string
+	for _, name := range []string{o.Service, o.Replicas, o.Headless} {
+		if name != "" {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // Observation is what was there at one moment. An object that is not there is nil.
@@ -106,17 +93,18 @@ type Observation struct {
 	Services    map[string]*corev1.Service
 	// Slices are the EndpointSlices of each Service.
 	Slices map[string][]discoveryv1.EndpointSlice
-	Claim  *corev1.PersistentVolumeClaim
-	Volume *corev1.PersistentVolume
-	// VolumeUnseen says why a volume could not be looked at; it is no object of the namespace,
-	// and many roles may not.
-	VolumeUnseen string
+	// Claims are sorted by ordinal. The first one is of ordinal 0, whether or not it exists.
+	Claims []Claim
+	// Agreement is nil where one server runs by itself.
+	Agreement *Agreement
+	// Namespace is nil as well when this user may not see it.
+	Namespace *corev1.Namespace
 }
 
 // Observe looks at all objects at once. The error says what could not be seen; an object that
 // does not exist is no error.
 func (c *Cluster) Observe(ctx context.Context, objects Objects) (*Observation, error) {
-	o := &Observation{Objects: objects, Services: map[string]*corev1.Service{}, Slices: map[string][]discoveryv1.EndpointSlice{}}
+	o := &Observation{Objects: objects, Claims: []Claim{{Name: objects.Claim}}, Services: map[string]*corev1.Service{}, Slices: map[string][]discoveryv1.EndpointSlice{}}
 	var mutex sync.Mutex
 	var looks sync.WaitGroup
 	var problems []error
@@ -148,10 +136,7 @@ func (c *Cluster) Observe(ctx context.Context, objects Objects) (*Observation, e
 		}
 		return nil
 	})
-	for _, name := range []string{objects.Service, objects.Headless} {
-		if name == "" {
-			continue
-		}
+	for _, name := range objects.Services() {
 		look("Service "+name, func() error {
 			service, err := c.Core.Services(objects.Namespace).Get(ctx, name, metav1.GetOptions{})
 			if err == nil {
@@ -173,27 +158,41 @@ func (c *Cluster) Observe(ctx context.Context, objects Objects) (*Observation, e
 			return err
 		})
 	}
-	look("claim "+objects.Claim, func() error {
-		claim, err := c.Core.PersistentVolumeClaims(objects.Namespace).Get(ctx, objects.Claim, metav1.GetOptions{})
-		if err != nil {
-			return err
-		}
-		o.Claim = claim
-		if claim.Spec.VolumeName == "" {
-			return nil
-		}
-		volume, err := c.Core.PersistentVolumes().Get(ctx, claim.Spec.VolumeName, metav1.GetOptions{})
+	look("namespace "+objects.Namespace, func() error {
+		namespace, err := c.Core.Namespaces().Get(ctx, objects.Namespace, metav1.GetOptions{})
 		switch {
 		case apierrors.IsForbidden(err):
-			o.VolumeUnseen = "this user may not see volumes"
 			return nil
 		case err == nil:
-			o.Volume = volume
+			o.Namespace = namespace
 		}
 		return err
 	})
+	look("claim "+objects.Claim, func() (err error) {
+		o.Claims, err = c.observeClaims(ctx, objects)
+		return err
+	})
+	if objects.HighAvailability {
+		look("what the servers agree on", func() (err error) {
+			o.Agreement, err = c.observeAgreement(ctx, objects.Namespace)
+			return err
+		})
+	}
 	looks.Wait()
 	return o, errors.Join(problems...)
+}
+
+// UID tells clusters apart, whatever address or kubeconfig leads to them: it is that of the namespace
+// kube-system, which lives as long as its cluster. It is empty when this user may not see that.
+func (c *Cluster) UID(ctx context.Context) (string, error) {
+	system, err := c.Core.Namespaces().Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{})
+	switch {
+	case apierrors.IsForbidden(err), apierrors.IsNotFound(err):
+		return "", nil
+	case err != nil:
+		return "", fmt.Errorf("namespace %s: %w", metav1.NamespaceSystem, err)
+	}
+	return string(system.UID), nil
 }
 
 func ownedBy(owners []metav1.OwnerReference, kind, name string) bool {
@@ -205,28 +204,22 @@ func ownedBy(owners []metav1.OwnerReference, kind, name string) bool {
 	return false
 }
 
+// takesConnections says whether an endpoint is ready. Unset means ready.
+func takesConnections(endpoint discoveryv1.Endpoint) bool {
+	return endpoint.Conditions.Ready == nil || *endpoint.Conditions.Ready
+}
+
 // ReadyEndpoints counts the endpoints of a Service that take connections.
 func (o *Observation) ReadyEndpoints(service string) int {
 	ready := 0
 	for _, slice := range o.Slices[service] {
 		for _, endpoint := range slice.Endpoints {
-			// Unset means ready.
-			if endpoint.Conditions.Ready == nil || *endpoint.Conditions.Ready {
+			if takesConnections(endpoint) {
 				ready += len(endpoint.Addresses)
 			}
 		}
 	}
 	return ready
-}
-
-// ReadyPod returns a pod that is ready, or nil.
-func (o *Observation) ReadyPod() *corev1.Pod {
-	for i := range o.Pods {
-		if IsReady(&o.Pods[i]) {
-			return &o.Pods[i]
-		}
-	}
-	return nil
 }
 
 // IsReady says whether a pod takes connections.

@@ -1,4 +1,4 @@
-package cluster
+package kubernetes
 
 import (
 	"context"
@@ -11,12 +11,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"stateful-postgres/internal/certificate"
-)
-
-// Keys of a Secret of the type kubernetes.io/tls, and the one that cert-manager adds.
-const (
-	certificateKey = "tls.crt"
-	authorityKey   = "ca.crt"
+	"stateful-postgres/internal/contract"
 )
 
 // Certificate is what a client has to know to check a server's.
@@ -38,11 +33,11 @@ func (c *Cluster) mountedCertificate(ctx context.Context, namespace string, temp
 	switch {
 	case apierrors.IsForbidden(err):
 		return nil, fmt.Errorf("the server offers TLS, and this user may not read Secret %s, which holds the authority (%s) to check its certificate with: "+
-			"have it allowed, or use --dsn with sslmode=verify-full and sslrootcert: %w", name, authorityKey, err)
+			"have it allowed, or use --dsn with sslmode=verify-full and sslrootcert: %w", name, contract.AuthorityKey, err)
 	case err != nil:
 		return nil, err
 	}
-	found, err := readCertificate(data, fmt.Sprintf("%s.%s.svc", service, namespace))
+	found, err := readCertificate(data, contract.ServiceDomain(service, namespace))
 	if err != nil {
 		return nil, fmt.Errorf("secret %s: %w", name, err)
 	}
@@ -57,7 +52,7 @@ func certificateSecret(template *corev1.PodTemplateSpec, container *corev1.Conta
 				continue
 			}
 			for _, item := range volume.Secret.Items {
-				if item.Key == certificateKey {
+				if item.Key == contract.CertificateKey {
 					return volume.Secret.SecretName
 				}
 			}
@@ -70,17 +65,17 @@ func certificateSecret(template *corev1.PodTemplateSpec, container *corev1.Conta
 // certificate is for it, else the first that it is for.
 func readCertificate(data map[string][]byte, preferred string) (*Certificate, error) {
 	var chain []*x509.Certificate
-	for block, rest := pem.Decode(data[certificateKey]); block != nil; block, rest = pem.Decode(rest) {
+	for block, rest := pem.Decode(data[contract.CertificateKey]); block != nil; block, rest = pem.Decode(rest) {
 		parsed, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", certificateKey, err)
+			return nil, fmt.Errorf("%s: %w", contract.CertificateKey, err)
 		}
 		chain = append(chain, parsed)
 	}
 	if len(chain) == 0 {
-		return nil, fmt.Errorf("%s holds no certificate", certificateKey)
+		return nil, fmt.Errorf("%s holds no certificate", contract.CertificateKey)
 	}
-	found := &Certificate{Authority: string(data[authorityKey])}
+	found := &Certificate{Authority: string(data[contract.AuthorityKey])}
 	if found.Authority == "" {
 		found.Authority = certificate.SelfSigned(chain)
 	}

@@ -1,4 +1,4 @@
-package cluster
+package kubernetes
 
 import (
 	"bufio"
@@ -6,8 +6,12 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"stateful-postgres/internal/contract"
 )
 
 // The start of a server is at the start of its container's log.
@@ -26,11 +30,12 @@ const (
 )
 
 // LastShutdown reads from the log of a pod's container how the server had gone down before the
-// start that the container runs, and returns the line that says so.
-func (c *Cluster) LastShutdown(ctx context.Context, pod *corev1.Pod) (Shutdown, string, error) {
+// start that the container runs, and returns the line that says so. since is when the server
+// started, where the container may have run others before it; else it is zero.
+func (c *Cluster) LastShutdown(ctx context.Context, pod *corev1.Pod, since time.Time) (Shutdown, string, error) {
 	open := c.OpenLog
 	if open == nil {
-		open = c.openLog
+		open = func(ctx context.Context, pod *corev1.Pod) (io.ReadCloser, error) { return c.openLog(ctx, pod, since) }
 	}
 	stream, err := open(ctx, pod)
 	if err != nil {
@@ -60,16 +65,19 @@ func (c *Cluster) LastShutdown(ctx context.Context, pod *corev1.Pod) (Shutdown, 
 // serverContainer is the container that runs the server: the one named so, or the first.
 func serverContainer(pod *corev1.Pod) string {
 	for _, container := range pod.Spec.Containers {
-		if container.Name == "postgres" || container.Name == "postgresql" {
+		if container.Name == contract.Container || container.Name == "postgresql" {
 			return container.Name
 		}
 	}
 	return pod.Spec.Containers[0].Name
 }
 
-func (c *Cluster) openLog(ctx context.Context, pod *corev1.Pod) (io.ReadCloser, error) {
+func (c *Cluster) openLog(ctx context.Context, pod *corev1.Pod, since time.Time) (io.ReadCloser, error) {
 	limit := int64(startOfLog)
-	return c.Core.Pods(pod.Namespace).GetLogs(pod.Name, &corev1.PodLogOptions{
-		Container: serverContainer(pod), LimitBytes: &limit,
-	}).Stream(ctx)
+	options := &corev1.PodLogOptions{Container: serverContainer(pod), LimitBytes: &limit}
+	if !since.IsZero() {
+		from := metav1.NewTime(since)
+		options.SinceTime = &from
+	}
+	return c.Core.Pods(pod.Namespace).GetLogs(pod.Name, options).Stream(ctx)
 }

@@ -1,4 +1,4 @@
-package cluster_test
+package kubernetes_test
 
 import (
 	"errors"
@@ -17,7 +17,8 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 
-	"stateful-postgres/verify/internal/cluster"
+	"stateful-postgres/internal/kubeconfig"
+	"stateful-postgres/verify/internal/kubernetes"
 )
 
 const namespace = "shop"
@@ -78,104 +79,104 @@ func objects() []runtime.Object {
 	}
 }
 
-func setup(objects ...runtime.Object) (*cluster.Cluster, *fake.Clientset) {
+func setup(objects ...runtime.Object) (*kubernetes.Cluster, *fake.Clientset) {
 	clients := fake.NewClientset(objects...)
-	return &cluster.Cluster{Core: clients.CoreV1(), Apps: clients.AppsV1(), Discovery: clients.DiscoveryV1()}, clients
+	return &kubernetes.Cluster{Core: clients.CoreV1(), Apps: clients.AppsV1(), Discovery: clients.DiscoveryV1()}, clients
 }
 
 func TestDiscoverFindsAServerSomebodyElseDeployed(t *testing.T) {
 	t.Parallel()
-	kubernetes, _ := setup(objects()...)
-	found, err := kubernetes.Discover(t.Context(), namespace, "")
+	client, _ := setup(objects()...)
+	found, err := client.Discover(t.Context(), namespace, "")
 	require.NoError(t, err)
-	require.Equal(t, &cluster.Found{
-		Objects: cluster.Objects{Namespace: namespace, StatefulSet: "db", Service: "db", Headless: "db-headless", Claim: "data-db-0"},
+	require.Equal(t, &kubernetes.Found{
+		Objects: kubernetes.Objects{Namespace: namespace, StatefulSet: "db", Service: "db", Headless: "db-headless", Claim: "data-db-0"},
 		Port:    5433, Database: "orders", User: "shop", Password: "not-a-real-one",
 	}, found)
 }
 
 func TestDiscoverSaysWhatItLacks(t *testing.T) {
 	t.Parallel()
-	kubernetes, _ := setup()
-	_, err := kubernetes.Discover(t.Context(), namespace, "")
+	client, _ := setup()
+	_, err := client.Discover(t.Context(), namespace, "")
 	require.ErrorContains(t, err, "no StatefulSet with a postgres image")
-	_, err = kubernetes.Discover(t.Context(), namespace, "other")
+	_, err = client.Discover(t.Context(), namespace, "other")
 	require.ErrorContains(t, err, "StatefulSet other")
 
 	second := objects()[0].(*appsv1.StatefulSet).DeepCopy()
 	second.Name = "db2"
-	kubernetes, _ = setup(append(objects(), second)...)
-	_, err = kubernetes.Discover(t.Context(), namespace, "")
+	client, _ = setup(append(objects(), second)...)
+	_, err = client.Discover(t.Context(), namespace, "")
 	require.ErrorContains(t, err, "--stateful-set db|db2")
-	found, err := kubernetes.Discover(t.Context(), namespace, "db2")
+	found, err := client.Discover(t.Context(), namespace, "db2")
 	require.NoError(t, err)
 	require.Equal(t, "data-db2-0", found.Objects.Claim)
 }
 
 func TestObserveSeesAllObjectsOfTheServer(t *testing.T) {
 	t.Parallel()
-	kubernetes, _ := setup(objects()...)
-	observed, err := kubernetes.Observe(t.Context(), cluster.Objects{Namespace: namespace, StatefulSet: "db", Service: "db", Headless: "db-headless", Claim: "data-db-0"})
+	client, _ := setup(objects()...)
+	observed, err := client.Observe(t.Context(), kubernetes.Objects{Namespace: namespace, StatefulSet: "db", Service: "db", Headless: "db-headless", Claim: "data-db-0"})
 	require.NoError(t, err)
 	require.Equal(t, "db", observed.StatefulSet.Name)
 	require.Len(t, observed.Pods, 1, "a pod with the same labels that the StatefulSet does not own is a stranger")
 	require.Equal(t, 2, observed.ReadyEndpoints("db"))
 	require.Equal(t, 0, observed.ReadyEndpoints("db-headless"))
-	require.Equal(t, "pv-1", observed.Volume.Name)
-	require.Equal(t, "db-0", observed.ReadyPod().Name)
+	require.Equal(t, "pv-1", observed.Claims[0].Volume.Name)
+	require.Equal(t, "db-0", observed.PrimaryPod().Name)
 }
 
 func TestObserveTellsMissingFromUnseen(t *testing.T) {
 	t.Parallel()
-	kubernetes, _ := setup()
-	observed, err := kubernetes.Observe(t.Context(), cluster.Objects{Namespace: namespace, StatefulSet: "db", Service: "db", Claim: "c"})
+	client, _ := setup()
+	observed, err := client.Observe(t.Context(), kubernetes.Objects{Namespace: namespace, StatefulSet: "db", Service: "db", Claim: "c"})
 	require.NoError(t, err)
 	require.Nil(t, observed.StatefulSet)
-	require.Nil(t, observed.Claim)
+	require.Nil(t, observed.Claims[0].Object)
 
 	forbidden := apierrors.NewForbidden(corev1.Resource("x"), "", errors.New("no"))
-	kubernetes, clients := setup(objects()...)
+	client, clients := setup(objects()...)
 	clients.PrependReactor("get", "persistentvolumes", func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, forbidden })
-	observed, err = kubernetes.Observe(t.Context(), cluster.Objects{Namespace: namespace, StatefulSet: "db", Claim: "data-db-0"})
+	observed, err = client.Observe(t.Context(), kubernetes.Objects{Namespace: namespace, StatefulSet: "db", Claim: "data-db-0"})
 	require.NoError(t, err, "volumes belong to no namespace: many users may not see them")
-	require.NotEmpty(t, observed.VolumeUnseen)
+	require.NotEmpty(t, observed.Claims[0].VolumeUnseen)
 
 	clients.PrependReactor("list", "pods", func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, forbidden })
-	_, err = kubernetes.Observe(t.Context(), cluster.Objects{Namespace: namespace, StatefulSet: "db", Claim: "data-db-0"})
+	_, err = client.Observe(t.Context(), kubernetes.Objects{Namespace: namespace, StatefulSet: "db", Claim: "data-db-0"})
 	require.ErrorContains(t, err, "pods: ")
 }
 
-func TestDoorsAreTheAddressesOutside(t *testing.T) {
+func TestAccessIsByTheAddressesOutside(t *testing.T) {
 	t.Parallel()
 	service := func(kind corev1.ServiceType, addresses ...corev1.LoadBalancerIngress) *corev1.Service {
 		return &corev1.Service{ObjectMeta: meta("db"), Spec: corev1.ServiceSpec{Type: kind, Ports: []corev1.ServicePort{{Port: 5432, NodePort: 30432}}},
 			Status: corev1.ServiceStatus{LoadBalancer: corev1.LoadBalancerStatus{Ingress: addresses}}}
 	}
-	forward := cluster.Doors{Via: cluster.ViaPortForward}
+	forward := kubernetes.Access{Via: kubernetes.ViaPortForward}
 	for name, test := range map[string]struct {
 		service  *corev1.Service
 		via      string
-		expected cluster.Doors
+		expected kubernetes.Access
 		problem  string
 	}{
-		"node port, ready nodes first": {service(corev1.ServiceTypeNodePort), cluster.ViaAuto, cluster.Doors{Via: cluster.ViaNodePort, Addresses: []string{"10.9.0.2:30432", "10.9.0.1:30432"}}, ""},
-		"cluster IP":                   {service(corev1.ServiceTypeClusterIP), cluster.ViaAuto, forward, ""},
-		"no service":                   {nil, cluster.ViaAuto, forward, ""},
-		"forwarding asked for":         {service(corev1.ServiceTypeNodePort), cluster.ViaPortForward, forward, ""},
-		"load balancer":                {service(corev1.ServiceTypeLoadBalancer, corev1.LoadBalancerIngress{IP: "192.0.2.1"}, corev1.LoadBalancerIngress{Hostname: "db.example.org"}), cluster.ViaAuto, cluster.Doors{Via: cluster.ViaLoadBalancer, Addresses: []string{"192.0.2.1:5432", "db.example.org:5432"}}, ""},
-		"load balancer pending":        {service(corev1.ServiceTypeLoadBalancer), cluster.ViaAuto, forward, ""},
-		"load balancer asked for":      {service(corev1.ServiceTypeNodePort), cluster.ViaLoadBalancer, cluster.Doors{}, "no load balancer address"},
+		"node port, ready nodes first": {service(corev1.ServiceTypeNodePort), kubernetes.ViaAuto, kubernetes.Access{Via: kubernetes.ViaNodePort, Addresses: []string{"10.9.0.2:30432", "10.9.0.1:30432"}}, ""},
+		"cluster IP":                   {service(corev1.ServiceTypeClusterIP), kubernetes.ViaAuto, forward, ""},
+		"no service":                   {nil, kubernetes.ViaAuto, forward, ""},
+		"forwarding asked for":         {service(corev1.ServiceTypeNodePort), kubernetes.ViaPortForward, forward, ""},
+		"load balancer":                {service(corev1.ServiceTypeLoadBalancer, corev1.LoadBalancerIngress{IP: "192.0.2.1"}, corev1.LoadBalancerIngress{Hostname: "db.example.org"}), kubernetes.ViaAuto, kubernetes.Access{Via: kubernetes.ViaLoadBalancer, Addresses: []string{"192.0.2.1:5432", "db.example.org:5432"}}, ""},
+		"load balancer pending":        {service(corev1.ServiceTypeLoadBalancer), kubernetes.ViaAuto, forward, ""},
+		"load balancer asked for":      {service(corev1.ServiceTypeNodePort), kubernetes.ViaLoadBalancer, kubernetes.Access{}, "no load balancer address"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			kubernetes, _ := setup(objects()...)
-			doors, err := kubernetes.Doors(t.Context(), test.service, test.via)
+			client, _ := setup(objects()...)
+			access, err := client.Access(t.Context(), test.service, test.via)
 			if test.problem != "" {
 				require.ErrorContains(t, err, test.problem)
 				return
 			}
 			require.NoError(t, err)
-			require.Equal(t, test.expected, doors)
+			require.Equal(t, test.expected, access)
 		})
 	}
 }
@@ -196,11 +197,11 @@ func TestDescribePodNamesWhatIsWrong(t *testing.T) {
 			{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Message: "0/1 nodes"}}}},
 		"pod db-0 is running and not ready": {ObjectMeta: meta("db-0"), Status: corev1.PodStatus{Phase: corev1.PodRunning}},
 	} {
-		require.Equal(t, expected, cluster.DescribePod(pod))
+		require.Equal(t, expected, kubernetes.DescribePod(pod))
 	}
 }
 
-const kubeconfig = `apiVersion: v1
+const twoContexts = `apiVersion: v1
 kind: Config
 current-context: one
 clusters: [{name: c1, cluster: {server: "https://127.0.0.1:1"}}, {name: c2, cluster: {server: "https://127.0.0.1:2"}}]
@@ -211,20 +212,19 @@ contexts: [{name: one, context: {cluster: c1, user: u}}, {name: two, context: {c
 func TestConnectTakesAPathOrAWholeKubeconfig(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "kubeconfig")
-	require.NoError(t, os.WriteFile(file, []byte(kubeconfig), 0o600))
-	for _, given := range []string{file, kubeconfig} {
-		current, err := cluster.Connect(given, "")
+	require.NoError(t, os.WriteFile(file, []byte(twoContexts), 0o600))
+	for _, given := range []string{file, twoContexts} {
+		current, err := kubernetes.Connect(kubeconfig.Source{Kubeconfig: given})
 		require.NoError(t, err)
 		require.Equal(t, "https://127.0.0.1:1", current.Config.Host)
-		other, err := cluster.Connect(given, "two")
+		other, err := kubernetes.Connect(kubeconfig.Source{Kubeconfig: given, Context: "two"})
 		require.NoError(t, err)
 		require.Equal(t, "https://127.0.0.1:2", other.Config.Host)
-		require.Equal(t, "shop", other.Namespace)
-		_, err = cluster.Connect(given, "three")
+		_, err = kubernetes.Connect(kubeconfig.Source{Kubeconfig: given, Context: "three"})
 		require.ErrorContains(t, err, "three")
 	}
-	_, err := cluster.Connect(file+"x", "")
+	_, err := kubernetes.Connect(kubeconfig.Source{Kubeconfig: file + "x"})
 	require.ErrorContains(t, err, "kubeconfigx")
-	_, err = cluster.Connect("{not yaml\n", "")
+	_, err = kubernetes.Connect(kubeconfig.Source{Kubeconfig: "{not yaml\n"})
 	require.Error(t, err)
 }
