@@ -9,8 +9,22 @@ CONTEXT ?=
 # Nodes of the local cluster; empty: as last time, or one.
 NODES ?=
 
+# What to measure, a regular expression, and the top of a checkout of an earlier
+# commit to compare with; empty: everything, and none.
+RUN ?=
+BASELINE ?=
+
+# Which faults strike, a regular expression, and how often; empty: each kind.
+FAULT ?=
+TIMES ?= 1
+
 # The stack whose manifests are written.
 STACK ?= dev
+
+# As in .local/env and test.sh: with another setting all packages would be
+# compiled again, under another key of Go's build cache. Whoever plays the demo
+# on a cluster of their own goes on in a shell of their own, with its setting.
+.local/bin/setup lint: export CGO_ENABLED := 0
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
@@ -28,12 +42,17 @@ demo:
 endif
 
 .PHONY: setup
-setup: ## Install what the local cluster needs and build it (root, Debian)
-	@cd local && CGO_ENABLED=0 go build -o ../.local/bin/setup ./cmd/setup
+setup: .local/bin/setup ## Install what the local cluster and the tests need and build it (root, Debian)
 	@.local/bin/setup
 
+# Go knows whether it is up to date.
+.PHONY: .local/bin/setup
+.local/bin/setup:
+	@cd local && go build -o ../.local/bin/setup ./cmd/setup
+
 .PHONY: cluster
-cluster: setup ## Start the local Kubernetes (NODES=3 for three nodes)
+cluster: .local/bin/setup ## Start the local Kubernetes (NODES=3 for three nodes)
+	@.local/bin/setup -go-only
 	@.local/bin/localkube up $(if $(NODES),--nodes $(NODES))
 
 .PHONY: cluster-down
@@ -44,24 +63,40 @@ cluster-down: ## Stop the local Kubernetes; its data stays
 manifests: ## Write what a stack deploys as plain manifests (STACK=mine; no cluster needed)
 	@./manifests.sh '$(STACK)'
 
+.PHONY: generate
+generate: ## Write what is made from the table of settings (after a change of components/settings)
+	go run ./components/settings/generate
+	cd provider && go test . -run '^TestSchema$$' -update
+
+.PHONY: pictures
+pictures: cluster ## Run verify at 1, at 0 and with a row missing, and draw README.md's pictures
+	@. .local/env; go run ./docs/pictures
+
 .PHONY: test
 test: setup ## Run every test, on the local Kubernetes
 	@./test.sh
 
+.PHONY: soak
+soak: ## Let faults strike three servers, and count the rows (FAULT='node-.*' TIMES=20)
+	@$(MAKE) --no-print-directory cluster NODES=3
+	@./soak.sh '$(FAULT)' '$(TIMES)'
+
 .PHONY: bench
-bench: cluster ## Measure against plain tools and write docs/benchmarks.md
-	@. .local/env; go run ./bench
+bench: cluster ## Measure against plain tools and write docs/benchmarks.md (BASELINE=DIR: and an earlier commit)
+	@. .local/env; go run ./bench $(if $(RUN),-run '$(RUN)') $(if $(BASELINE),-baseline '$(BASELINE)')
 
 .PHONY: lint
-lint: ## Check formatting, vet and staticcheck
+lint: ## Check formatting, vet and staticcheck, and build verify for other systems
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
 	if [ -n "$$unformatted" ]; then echo "not gofmt-clean: $$unformatted" >&2; exit 1; fi
 	go vet ./...
 	go run $(STATICCHECK) ./...
 	cd provider && go vet ./...
 	cd provider && go run $(STATICCHECK) ./...
-	cd local && CGO_ENABLED=0 go vet ./...
-	cd local && CGO_ENABLED=0 go run $(STATICCHECK) ./...
+	cd local && go vet ./...
+	cd local && go run $(STATICCHECK) ./...
+	GOOS=windows go build -o /dev/null ./verify
+	GOOS=darwin go build -o /dev/null ./verify
 
 .PHONY: clean
 clean: cluster-down ## Remove the local Kubernetes with its data, and all that was built

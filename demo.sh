@@ -58,6 +58,31 @@ for program in pulumi go; do
   fi
 done
 
+# The first time this compiles Pulumi's Kubernetes SDK, which takes minutes.
+mkdir -p .local/bin
+go build -v -o .local/bin/ . ./verify ./internal/updatelog 2>&1 | {
+  compiled=0
+  while IFS= read -r line; do
+    # The name of a package that is compiled; anything else is worth reading.
+    if [[ $line != *[[:space:]:]* ]]; then
+      if ((++compiled % 20 == 0)); then echo "Building: compiled $compiled packages, now $line"; fi
+    else
+      printf '%s\n' "$line"
+    fi
+  done
+}
+
+# Of an update a line for each thing that was done, the same in a terminal and in
+# a file. Pulumi itself writes a line for every event into a file, the same one up
+# to five times, and cuts off what it waits for in a terminal of 80 columns.
+pulumi() {
+  if [ "$1" = up ]; then
+    PULUMI_ENABLE_STREAMING_JSON_PREVIEW=true command pulumi "$@" --json | .local/bin/updatelog
+  else
+    command pulumi "$@"
+  fi
+}
+
 pulumi stack select "$stack" --create >/dev/null
 if [ -n "$context" ]; then
   pulumi config set kubernetes:context "$context"
@@ -72,13 +97,13 @@ say "Is it there, and is everything that was ever acknowledged still in it? Some
 run "rows checked and written" go run ./verify
 
 say "Scale to zero."
-run "" pulumi config set replicas 0
+run "one number changed" pulumi config set replicas 0
 run "the database goes down" pulumi up --yes
 say "It has to be down, and its volume has to be the same."
 run "down, proven" go run ./verify
 
 say "And back."
-run "" pulumi config set replicas 1
+run "one number changed" pulumi config set replicas 1
 run "the database is back" pulumi up --yes
 say "Every row has to be there again."
 run "all rows there, proven" go run ./verify
@@ -93,7 +118,7 @@ Go on by hand, in this folder (stack $stack, context $context):
     pulumi config set replicas 0 && pulumi up
     go run ./verify
 To remove everything, rows included:
-    pulumi config set deleteData true && pulumi up && pulumi destroy
+    pulumi config set deleteData true && pulumi destroy --run-program
 END
 else
   cat <<'END'

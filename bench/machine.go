@@ -40,11 +40,16 @@ func describeMachine(ctx context.Context, w *stack.Workspace) ([]string, error) 
 	if err := json.Unmarshal([]byte(versions.Stdout), &kubernetes); err != nil {
 		return nil, fmt.Errorf("kubectl version: %w", err)
 	}
-	nodes := w.Run(ctx, "kubectl", "get", "nodes", "--output=name")
-	if err := nodes.Err(); err != nil {
+	nodes, err := countNodes(ctx, w)
+	if err != nil {
 		return nil, err
 	}
 	return append(lines, fmt.Sprintf("Pulumi %s, Kubernetes %s, nodes: %d, %s",
-		strings.TrimSpace(pulumi.Stdout), kubernetes.ServerVersion.GitVersion,
-		len(strings.Fields(nodes.Stdout)), runtime.Version())), nil
+		strings.TrimSpace(pulumi.Stdout), kubernetes.ServerVersion.GitVersion, nodes, runtime.Version())), nil
+}
+
+// countNodes is how many nodes the cluster has.
+func countNodes(ctx context.Context, w *stack.Workspace) (int, error) {
+	nodes := w.Run(ctx, "kubectl", "get", "nodes", "--output=name")
+	return len(strings.Fields(nodes.Stdout)), nodes.Err()
 }

@@ -6,25 +6,18 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"net"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 
 	localpostgres "stateful-postgres/internal/postgres"
 )
 
 const (
-	// postgresTimeout is for the server to start, and to stop.
-	postgresTimeout = time.Minute
-	// commandTimeout is for one command against it.
+	// commandTimeout is for one command against the server.
 	commandTimeout = 15 * time.Minute
 	postgresUser   = "bench"
 )
@@ -32,168 +25,37 @@ const (
 // postgres is a server of this run's own, without Kubernetes around it: what is
 // compared on millions of rows is verify and psql, not two networks.
 type postgres struct {
-	folder   string
-	binaries string
-	account  *syscall.Credential
-	port     int
+	*localpostgres.Server
 	password string
-	process  *exec.Cmd
-	// ended is closed when the process has ended.
-	ended chan struct{}
 }
 
 // startPostgres starts a server with its data in a folder of its own, which
-// remove removes.
-func startPostgres(ctx context.Context, folder string) (_ *postgres, err error) {
-	p := &postgres{folder: folder, password: rand.Text()}
-	if p.binaries, err = localpostgres.FindBinaries(); err != nil {
-		return nil, fmt.Errorf("%w, or leave this out with -sections program", err)
-	}
-	if err := os.Mkdir(folder, 0o700); err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, p.remove())
-		}
-	}()
-	if err := p.useUnprivilegedAccount(); err != nil {
-		return nil, err
-	}
-	if err := p.initialise(ctx); err != nil {
-		return nil, err
-	}
-	return p, p.run(ctx)
-}
-
-// useUnprivilegedAccount gives the folder to the account that the server runs as.
-func (p *postgres) useUnprivilegedAccount() (err error) {
-	if p.account, err = localpostgres.UnprivilegedAccount(); err != nil || p.account == nil {
-		return err
-	}
-	// The account must get through to its folder, and sees no more: what else is in
-	// these two is closed itself.
-	for _, above := range []string{filepath.Dir(p.folder), filepath.Dir(filepath.Dir(p.folder))} {
-		if err := os.Chmod(above, 0o711); err != nil {
-			return err
-		}
-	}
-	return os.Chown(p.folder, int(p.account.Uid), int(p.account.Gid))
-}
-
-// command is a program of the server, as its account. A server must not outlive
-// a benchmark that was killed.
-func (p *postgres) command(ctx context.Context, program string, arguments ...string) *exec.Cmd {
-	command := exec.CommandContext(ctx, filepath.Join(p.binaries, program), arguments...)
-	command.Dir = p.folder
-	command.Env = append(os.Environ(), "LC_ALL=C", "TZ=UTC")
-	command.SysProcAttr = &syscall.SysProcAttr{Credential: p.account, Setpgid: true, Pdeathsig: syscall.SIGQUIT}
-	return command
-}
-
-func (p *postgres) data() string { return filepath.Join(p.folder, "data") }
-
-func (p *postgres) initialise(ctx context.Context) error {
-	passwordFile := filepath.Join(p.folder, "password")
-	if err := os.WriteFile(passwordFile, []byte(p.password), 0o600); err != nil {
-		return err
-	}
-	if p.account != nil {
-		if err := os.Chown(passwordFile, int(p.account.Uid), int(p.account.Gid)); err != nil {
-			return err
-		}
-	}
-	output, err := p.command(ctx, "initdb", "--pgdata", p.data(), "--username", postgresUser, "--pwfile", passwordFile,
-		"--auth", "scram-sha-256", "--encoding", "UTF8", "--data-checksums", "--no-instructions").CombinedOutput()
+// Remove removes. Its parameters are PostgreSQL's defaults.
+func startPostgres(ctx context.Context, folder string) (*postgres, error) {
+	account, err := localpostgres.UnprivilegedAccount()
 	if err != nil {
-		return fmt.Errorf("initdb: %w\n%s", err, output)
+		return nil, err
 	}
-	return os.Remove(passwordFile)
-}
-
-func (p *postgres) run(ctx context.Context) error {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if account != nil {
+		// The account must get through to its folder, and sees no more: what else is
+		// in these two is closed itself.
+		for _, above := range []string{filepath.Dir(folder), filepath.Dir(filepath.Dir(folder))} {
+			if err := os.Chmod(above, 0o711); err != nil {
+				return nil, err
+			}
+		}
+	}
+	password := rand.Text()
+	server, err := localpostgres.Start(ctx, localpostgres.Options{Folder: folder, Superuser: postgresUser, Password: password})
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("%w; or leave this part out with -run", err)
 	}
-	p.port = listener.Addr().(*net.TCPAddr).Port
-	if err := listener.Close(); err != nil {
-		return err
-	}
-	var log bytes.Buffer
-	// The defaults of PostgreSQL, but for autovacuum: it would work beside one of
-	// two things that are compared. It lives past ctx, so as to be stopped in order.
-	p.process = p.command(context.WithoutCancel(ctx), "postgres", "-D", p.data(), "-p", strconv.Itoa(p.port),
-		"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "autovacuum=off")
-	p.process.Stdout, p.process.Stderr = &log, &log
-	if err := p.process.Start(); err != nil {
-		p.process = nil
-		return err
-	}
-	p.ended = make(chan struct{})
-	go func() {
-		// How it ended is in its log.
-		_ = p.process.Wait()
-		close(p.ended)
-	}()
-	ctx, cancel := context.WithTimeout(ctx, postgresTimeout)
-	defer cancel()
-	for {
-		err := p.exec(ctx, "postgres", "select 1")
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-p.ended:
-			return fmt.Errorf("PostgreSQL ended instead of starting:\n%s", log.String())
-		case <-ctx.Done():
-			return fmt.Errorf("PostgreSQL: no answer within %s: %w", postgresTimeout, err)
-		case <-time.After(connectInterval):
-		}
-	}
-}
-
-// remove stops the server and removes its data.
-func (p *postgres) remove() error {
-	if p.process != nil {
-		// After a crash there is nobody to tell.
-		_ = p.process.Process.Signal(syscall.SIGINT)
-		select {
-		case <-p.ended:
-		case <-time.After(postgresTimeout):
-			return errors.Join(fmt.Errorf("PostgreSQL did not stop within %s", postgresTimeout),
-				p.process.Process.Kill(), os.RemoveAll(p.folder))
-		}
-	}
-	return os.RemoveAll(p.folder)
-}
-
-// dsn leads to a database; the password is in the environment.
-func (p *postgres) dsn(database string) string {
-	dsn := url.URL{
-		Scheme: "postgres", User: url.User(postgresUser), Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(p.port)),
-		Path: database, RawQuery: "sslmode=disable",
-	}
-	return dsn.String()
+	return &postgres{Server: server, password: password}, nil
 }
 
 // exec runs statements, each a transaction of its own.
 func (p *postgres) exec(ctx context.Context, database string, statements ...string) error {
-	config, err := pgx.ParseConfig(p.dsn(database))
-	if err != nil {
-		return err
-	}
-	config.Password = p.password
-	connection, err := pgx.ConnectConfig(ctx, config)
-	if err != nil {
-		return err
-	}
-	for _, statement := range statements {
-		if _, err := connection.Exec(ctx, statement); err != nil {
-			return errors.Join(fmt.Errorf("%s: %w", statement, err), connection.Close(ctx))
-		}
-	}
-	return connection.Close(ctx)
+	return p.Exec(ctx, p.DSN(database), statements...)
 }
 
 // outcome is what a client did.
@@ -237,7 +99,7 @@ func (p *postgres) client(ctx context.Context, expected int, arguments ...string
 func (p *postgres) psql(database, statement string) step {
 	return func(ctx context.Context) (time.Duration, error) {
 		done, err := p.client(ctx, 0, "psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1",
-			"--dbname", p.dsn(database), "--command", statement)
+			"--dbname", p.DSN(database), "--command", statement)
 		return done.taken, err
 	}
 }

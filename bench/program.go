@@ -2,41 +2,28 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
-	"math/big"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
-	"stateful-postgres/internal/stack"
-)
-
-const (
-	// answerTimeout is for a server that was started to answer.
-	answerTimeout = 2 * time.Minute
-	// connectTimeout is for one attempt: packets to a Service that has no
-	// endpoint yet may be dropped instead of refused.
-	connectTimeout = 300 * time.Millisecond
-	// connectInterval is between two attempts.
-	connectInterval = 10 * time.Millisecond
+	"stateful-postgres/internal/contract"
 )
 
 // Targets of this section.
 const (
-	scaleTarget   = 1.5
-	firstUpTarget = 2.0
-	previewTarget = 1500 * time.Millisecond
-	memoryTarget  = 3 << 30
+	scaleTarget       = 1.5
+	scaleToZeroTarget = 1.0
+	firstUpTarget     = 2.0
+	previewTarget     = 1500 * time.Millisecond
+	nothingTarget     = time.Second
+	memoryTarget      = 3 << 30
 )
 
 // The lab's three statements.
@@ -44,282 +31,260 @@ const labStatements = `create table if not exists lab (id serial primary key, no
 insert into lab (note) values ('hello');
 select count(*) from lab;`
 
-// markerName is the ConfigMap that says that the volume holds data. It is no part
-// of what somebody deploys who begins with nothing.
-const markerName = "postgres-data-expected"
-
-// server is a stack and the way to its server, which is known before the server
-// is: nothing has to be looked up while the clock runs.
-type server struct {
-	*stack.Stack
-	host     string
-	nodePort string
-	password string
-}
-
-// newServer makes a stack with a node port and a password of its own choice.
-func (b *bench) newServer(ctx context.Context) (*server, error) {
-	node := b.Run(ctx, "kubectl", "get", "nodes", `--output=jsonpath={.items[0].status.addresses[?(@.type=="InternalIP")].address}`)
-	if err := node.Err(); err != nil {
-		return nil, err
-	}
-	// A port that is taken makes the first update fail, which says so.
-	port, err := rand.Int(rand.Reader, big.NewInt(32767-30000+1))
-	if err != nil {
-		return nil, err
-	}
-	s := &server{host: node.Stdout, nodePort: strconv.FormatInt(30000+port.Int64(), 10), password: rand.Text()}
-	if s.Stack, err = b.NewStack(ctx, "program"); err != nil {
-		return nil, err
-	}
-	return s, errors.Join(
-		s.Set(ctx, "nodePort", s.nodePort).Err(),
-		s.Set(ctx, "replicas", "1").Err(),
-		s.SetSecret(ctx, "password", s.password).Err(),
-	)
-}
-
-// address is what a client connects to.
-func (s *server) address() string {
-	return fmt.Sprintf("host=%s port=%s user=codewizard dbname=codewizard", s.host, s.nodePort)
-}
-
-// untilAnswer is how long it takes from now until the server answers SQL.
-func (s *server) untilAnswer(ctx context.Context) (time.Duration, error) {
-	start := time.Now()
-	config, err := pgx.ParseConfig(s.address() + " sslmode=disable")
-	if err != nil {
-		return 0, err
-	}
-	config.Password, config.ConnectTimeout = s.password, connectTimeout
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
-	defer cancel()
-	for {
-		err := ask(ctx, config)
-		if err == nil {
-			return time.Since(start), nil
-		}
-		select {
-		case <-ctx.Done():
-			return 0, fmt.Errorf("%s: no answer within %s: %w", s.address(), answerTimeout, err)
-		case <-time.After(connectInterval):
-		}
-	}
-}
-
-func ask(ctx context.Context, config *pgx.ConnConfig) error {
-	connection, err := pgx.ConnectConfig(ctx, config)
-	if err != nil {
-		return err
-	}
-	_, err = connection.Exec(ctx, "select 1")
-	return errors.Join(err, connection.Close(ctx))
-}
-
-// step is one thing that is timed, or part of it.
-type step func(context.Context) (time.Duration, error)
-
-// command times a command line.
-func (s *server) command(arguments ...string) step {
-	return func(ctx context.Context) (time.Duration, error) {
-		result := s.Run(ctx, arguments...)
-		return result.Duration, result.Err()
-	}
-}
-
-// kubectl times kubectl in the stack's namespace.
-func (s *server) kubectl(arguments ...string) step {
-	return s.command(append([]string{"kubectl", "--namespace", s.Namespace}, arguments...)...)
-}
-
-// series are the times of several things by their name.
-type series map[string]times
-
-// add measures steps one after the other as one time.
-func (m series) add(ctx context.Context, name string, steps ...step) error {
-	var sum time.Duration
-	for _, step := range steps {
-		taken, err := step(ctx)
-		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-		sum += taken
-	}
-	m[name] = append(m[name], sum)
-	return nil
-}
-
-// measureProgram compares `pulumi up` with kubectl, and verify with psql.
-func measureProgram(ctx context.Context, b *bench) (section, error) {
-	m := series{}
-	memory, err := findClusterMemory(b.Root)
-	if err != nil && !errors.Is(err, errNotLocal) {
-		return section{}, err
-	}
-	s, err := b.measureFirstUp(ctx, m)
-	if err != nil {
-		return section{}, err
-	}
-	if memory != nil {
-		b.say("memory of the cluster: a cycle that is not timed")
-		if err := memory.watch(ctx, func() error { return s.cycle(ctx, series{}) }); err != nil {
-			return section{}, err
-		}
-	}
-	for run := range b.runs {
-		b.say("scale, preview and verify: %d of %d", run+1, b.runs)
-		if err := errors.Join(s.cycle(ctx, m), s.look(ctx, m)); err != nil {
-			return section{}, err
-		}
-		if memory != nil {
-			if err := memory.sample(); err != nil {
-				return section{}, err
-			}
-		}
-	}
-	return m.section(memory), nil
-}
-
 // measureFirstUp makes stacks from nothing, and each one's objects once more
-// with kubectl alone. It returns a stack that is up.
-func (b *bench) measureFirstUp(ctx context.Context, m series) (*server, error) {
-	for run := range b.runs {
-		b.say("first update of a stack: %d of %d", run+1, b.runs)
-		s, err := b.newServer(ctx)
+// with kubectl alone.
+func measureFirstUp(ctx context.Context, b *bench) (findings, error) {
+	m := series{}
+	runs := min(b.runs, longRuns)
+	for run := range runs {
+		b.say("first update of a stack: %d of %d", run+1, runs)
+		s, err := b.newServer(ctx, b.Workspace)
 		if err != nil {
-			return nil, err
+			return findings{}, err
 		}
-		if err := m.add(ctx, "first pulumi up", s.command(s.UpArguments()...), s.untilAnswer); err != nil {
-			return nil, err
+		if err := m.add(ctx, "pulumi", s.command(s.UpArguments()...), s.untilAnswer); err != nil {
+			return findings{}, err
 		}
 		file, err := s.writeManifests(ctx)
 		if err != nil {
-			return nil, err
+			return findings{}, err
 		}
 		if err := s.RemoveAndWait(ctx); err != nil {
-			return nil, err
+			return findings{}, err
 		}
-		if err := m.add(ctx, "kubectl apply", s.command("kubectl", "apply", "--filename", file), s.untilAnswer); err != nil {
-			return nil, err
+		if err := m.add(ctx, "kubectl", s.command("kubectl", "apply", "--filename", file), s.untilAnswer); err != nil {
+			return findings{}, err
 		}
 		if err := s.RemoveAndWait(ctx); err != nil {
-			return nil, err
+			return findings{}, err
 		}
 	}
-	s, err := b.newServer(ctx)
+	return findings{
+		rows:  []row{beside("first `pulumi up` of a stack", m["pulumi"], "`kubectl apply`", m["kubectl"], firstUpTarget)},
+		notes: []string{"First update, and `kubectl apply` of the same objects: until the server answers SQL. The image is on the node."},
+	}, nil
+}
+
+// measureScaling compares `pulumi up` with kubectl.
+func measureScaling(ctx context.Context, b *bench) (findings, error) {
+	s, err := b.sharedServer(ctx)
 	if err != nil {
-		return nil, err
+		return findings{}, err
 	}
-	if err := s.Up(ctx).Err(); err != nil {
-		return nil, err
+	alone, err := b.engineAlone(ctx)
+	if err != nil {
+		return findings{}, err
 	}
-	_, err = s.untilAnswer(ctx)
-	return s, err
+	m := series{}
+	for run := range b.runs {
+		b.say("scale: %d of %d", run+1, b.runs)
+		if err := errors.Join(
+			s.cycle(ctx, m),
+			m.add(ctx, "alone", alone()),
+			m.add(ctx, "alone --skip-preview", alone("--skip-preview")),
+		); err != nil {
+			return findings{}, err
+		}
+	}
+	down, up := m["kubectl 1 to 0"], m["kubectl 0 to 1"]
+	// The ratio if everything but the engine took no longer than kubectl.
+	floor := func(kubectl times, alone string) float64 {
+		return 1 + m[alone].median().Seconds()/kubectl.median().Seconds()
+	}
+	return findings{
+		rows: []row{
+			beside("`pulumi up` 1 to 0", m["pulumi up 1 to 0"], "`kubectl`", down, scaleTarget),
+			beside("`pulumi up --skip-preview` 1 to 0", m["pulumi up --skip-preview 1 to 0"], "`kubectl`", down, scaleToZeroTarget),
+			beside("`pulumi up` 0 to 1", m["pulumi up 0 to 1"], "`kubectl`", up, scaleTarget),
+			beside("`pulumi up --skip-preview` 0 to 1", m["pulumi up --skip-preview 0 to 1"], "`kubectl`", up, 0),
+		},
+		notes: []string{
+			"`pulumi up` is typed with `--yes`: a preview, then the update.",
+			"1 to 0, by kubectl: `kubectl scale --replicas=0`, then `kubectl wait --for=delete` for the pod.",
+			"0 to 1: until the server answers SQL; attempts begin when the command has ended. By kubectl: `kubectl scale --replicas=1`.",
+			"1 to 0 has two modes, and whoever is compared must meet the same. The kubelet goes on with a pod only after its next look at the containers, once a second: a pod that has been ready for long stops at once and is gone at the next look (about 0.5 to 1.5 s); of one that became ready less than two seconds ago, the stop waits for two looks more (about 2.5 s). So every stop, on both sides, begins once the pod has been ready for " +
+				quietTime.String() + ", and every command at a random moment of the kubelet's second.",
+			fmt.Sprintf("The engine alone, with a stack of no resources, takes %.2f s, and %.2f s with `--skip-preview`. If all else took as long as kubectl, the four ratios would be %.2f, %.2f, %.2f and %.2f.",
+				m["alone"].median().Seconds(), m["alone --skip-preview"].median().Seconds(),
+				floor(down, "alone"), floor(down, "alone --skip-preview"), floor(up, "alone"), floor(up, "alone --skip-preview")),
+		},
+	}, nil
 }
 
 // cycle scales to zero and back in every way, and leaves one replica.
 func (s *server) cycle(ctx context.Context, m series) error {
-	scale := func(replicas int) step {
-		return s.kubectl("scale", "statefulset/postgres", fmt.Sprintf("--replicas=%d", replicas))
-	}
-	if err := errors.Join(
-		m.add(ctx, "kubectl 1 to 0", scale(0), s.kubectl("wait", "--for=delete", "pod/postgres-0", "--timeout=2m")),
-		m.add(ctx, "kubectl 0 to 1", scale(1), s.untilAnswer),
-	); err != nil {
-		return err
-	}
+	ways := []struct {
+		name     string
+		down, up []step
+		set      func(replicas string) error
+	}{{
+		name: "kubectl",
+		down: []step{s.scale(0), s.untilGone()},
+		up:   []step{s.scale(1)},
+		set:  func(string) error { return nil },
+	}}
 	for _, flags := range [][]string{nil, {"--skip-preview"}} {
-		name := strings.Join(append([]string{"pulumi up"}, flags...), " ")
-		if err := s.Set(ctx, "replicas", "0").Err(); err != nil {
+		update := []step{s.command(s.UpArguments(flags...)...)}
+		ways = append(ways, struct {
+			name     string
+			down, up []step
+			set      func(replicas string) error
+		}{
+			name: strings.Join(append([]string{"pulumi up"}, flags...), " "), down: update, up: update,
+			set: func(replicas string) error { return s.Set(ctx, "replicas", replicas).Err() },
+		})
+	}
+	for _, way := range ways {
+		if err := errors.Join(way.set("0"), s.untilQuiet(ctx)); err != nil {
 			return err
 		}
-		if err := m.add(ctx, name+" 1 to 0", s.command(s.UpArguments(flags...)...)); err != nil {
+		if err := m.add(ctx, way.name+" 1 to 0", way.down...); err != nil {
 			return err
 		}
-		if err := s.Set(ctx, "replicas", "1").Err(); err != nil {
+		if err := errors.Join(way.set("1"), pause(ctx, randomMoment())); err != nil {
 			return err
 		}
-		if err := m.add(ctx, name+" 0 to 1", s.command(s.UpArguments(flags...)...), s.untilAnswer); err != nil {
+		if err := m.add(ctx, way.name+" 0 to 1", append(slices.Clone(way.up), s.untilAnswer)...); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// look runs what changes nothing in the cluster.
-func (s *server) look(ctx context.Context, m series) error {
-	verify := s.command("go", "run", "./verify", "--stack", s.Name, "--ledger", s.Ledger())
-	if len(m["go run ./verify"]) == 0 {
-		// The first run links the program and makes the table.
-		if _, err := verify(ctx); err != nil {
-			return err
+// measureNothingToDo measures what a user waits for when nothing is to be done.
+func measureNothingToDo(ctx context.Context, b *bench) (findings, error) {
+	s, err := b.sharedServer(ctx)
+	if err != nil {
+		return findings{}, err
+	}
+	m := series{}
+	preview := s.command(s.PreviewArguments()...)
+	update := s.command(s.UpArguments("--skip-preview")...)
+	without := s.command(s.UpArguments("--skip-preview", "--refresh=false")...)
+	engineAlone, err := b.engineAlone(ctx)
+	if err != nil {
+		return findings{}, err
+	}
+	alone := engineAlone("--skip-preview")
+	for _, warm := range []step{update, alone} {
+		if _, err := warm(ctx); err != nil {
+			return findings{}, err
 		}
 	}
-	return errors.Join(
-		m.add(ctx, "pulumi preview", s.command(s.PreviewArguments()...)),
-		m.add(ctx, "go run ./verify", verify),
-		m.add(ctx, "verify", s.command(s.CheckArguments()...)),
-		s.psql(ctx, m),
-	)
-}
-
-// psql does the lab's three statements, where psql is installed.
-func (s *server) psql(ctx context.Context, m series) error {
-	if _, err := exec.LookPath("psql"); err != nil {
-		return nil
-	}
-	command := s.Command(ctx, "psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--dbname", s.address(), "--command", labStatements)
-	command.Env = append(command.Env, "PGPASSWORD="+s.password, "PGOPTIONS=-c client_min_messages=warning")
-	return m.add(ctx, "psql", func(context.Context) (time.Duration, error) {
-		start := time.Now()
-		output, err := command.CombinedOutput()
-		if err != nil {
-			return 0, fmt.Errorf("%w: %s", err, output)
+	for run := range b.runs {
+		b.say("nothing to do: %d of %d", run+1, b.runs)
+		if err := errors.Join(m.add(ctx, "preview", preview), m.add(ctx, "update", update), m.add(ctx, "without", without), m.add(ctx, "alone", alone)); err != nil {
+			return findings{}, err
 		}
-		return time.Since(start), nil
-	})
-}
-
-func (m series) section(memory *clusterMemory) section {
-	result := section{
-		title: "Program",
+	}
+	return findings{
 		rows: []row{
-			beside("`pulumi up` 1 to 0", m["pulumi up 1 to 0"], "`kubectl`", m["kubectl 1 to 0"], scaleTarget),
-			beside("`pulumi up --skip-preview` 1 to 0", m["pulumi up --skip-preview 1 to 0"], "`kubectl`", m["kubectl 1 to 0"], 0),
-			beside("`pulumi up` 0 to 1", m["pulumi up 0 to 1"], "`kubectl`", m["kubectl 0 to 1"], scaleTarget),
-			beside("`pulumi up --skip-preview` 0 to 1", m["pulumi up --skip-preview 0 to 1"], "`kubectl`", m["kubectl 0 to 1"], 0),
-			beside("first `pulumi up` of a stack", m["first pulumi up"], "`kubectl apply`", m["kubectl apply"], firstUpTarget),
-			within("`pulumi preview`, nothing to do", m["pulumi preview"], previewTarget),
+			within("`pulumi preview`, nothing to do", m["preview"], previewTarget),
+			within("`pulumi up --skip-preview`, nothing to do", m["update"], nothingTarget).
+				besides("the engine with a stack of no resources", m["alone"]),
+			beside("the same with `--refresh=false`", m["without"], "with the refresh", m["update"], 0),
 		},
-		notes: []string{
-			"Medians, with the least and the most in brackets. A command is timed from its start to its end.",
-			"`pulumi up` is typed with `--yes`: a preview, then the update.",
-			"1 to 0, by kubectl: `kubectl scale --replicas=0`, then `kubectl wait --for=delete` for the pod.",
-			"0 to 1, and the first update: until the server answers SQL; attempts begin when the command has ended. By kubectl: `kubectl scale --replicas=1`, or `kubectl apply` of the same objects. The image is on the node.",
+		notes: []string{"The engine with a stack of no resources: `pulumi up --yes --skip-preview` of a program of one line (YAML), which needs no provider and nothing built. No program takes less."},
+	}, nil
+}
+
+// engineAlone makes a stack of no resources. Its update has nothing to do but the
+// engine itself.
+func (b *bench) engineAlone(ctx context.Context) (func(flags ...string) step, error) {
+	folder, err := os.MkdirTemp(b.Folder, "nothing-")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(filepath.Join(folder, "Pulumi.yaml"), []byte("name: nothing\nruntime: yaml\nresources: {}\n"), 0o600); err != nil {
+		return nil, err
+	}
+	arguments := []string{"--cwd", folder, "--stack", filepath.Base(folder)}
+	if err := b.Run(ctx, append([]string{"pulumi", "stack", "init"}, arguments...)...).Err(); err != nil {
+		return nil, err
+	}
+	return func(flags ...string) step {
+		return func(ctx context.Context) (time.Duration, error) {
+			result := b.Run(ctx, slices.Concat([]string{"pulumi", "up", "--yes"}, arguments, flags)...)
+			return result.Duration, result.Err()
+		}
+	}, nil
+}
+
+// measureLook compares verify with psql.
+func measureLook(ctx context.Context, b *bench) (findings, error) {
+	s, err := b.sharedServer(ctx)
+	if err != nil {
+		return findings{}, err
+	}
+	m := series{}
+	verify := s.command("go", "run", "./verify", "--stack", s.Name, "--ledger", s.Ledger())
+	psql := s.psql("--command", labStatements)
+	_, err = exec.LookPath("psql")
+	installed := err == nil
+	// The first run links the program and makes the table.
+	if _, err := verify(ctx); err != nil {
+		return findings{}, err
+	}
+	for run := range b.runs {
+		b.say("verify: %d of %d", run+1, b.runs)
+		if err := errors.Join(m.add(ctx, "go run", verify), m.add(ctx, "built", s.command(s.CheckArguments()...))); err != nil {
+			return findings{}, err
+		}
+		if !installed {
+			continue
+		}
+		if err := m.add(ctx, "psql", psql); err != nil {
+			return findings{}, err
+		}
+	}
+	if !installed {
+		return findings{
+			rows:  []row{{what: "`go run ./verify`", ours: m["go run"].String()}, {what: "verify, built", ours: m["built"].String()}},
+			notes: []string{"psql is not installed here: verify was compared with nothing."},
+		}, nil
+	}
+	return findings{
+		rows: []row{
+			beside("`go run ./verify`", m["go run"], "`psql`", m["psql"], 0),
+			beside("verify, built", m["built"], "`psql`", m["psql"], 0),
 		},
+		notes: []string{"verify, with warm caches: all evidence, all rows checked, ten rows more. `psql`: the lab's three statements (create table, insert, count)."},
+	}, nil
+}
+
+// measureMemory watches the memory of the local cluster during updates that are
+// not timed.
+func measureMemory(ctx context.Context, b *bench) (findings, error) {
+	memory, err := findClusterMemory(b.Root)
+	if errors.Is(err, errNotLocal) {
+		return findings{notes: []string{"Memory of the cluster was not measured: " + errNotLocal.Error() + "."}}, nil
 	}
-	if len(m["psql"]) == 0 {
-		result.rows = append(result.rows, row{what: "`go run ./verify`", ours: m["go run ./verify"].String()})
-		result.notes = append(result.notes, "psql is not installed here: verify was compared with nothing.")
-	} else {
-		result.rows = append(result.rows,
-			beside("`go run ./verify`", m["go run ./verify"], "`psql`", m["psql"], 0),
-			beside("verify, built", m["verify"], "`psql`", m["psql"], 0))
-		result.notes = append(result.notes,
-			"verify, with warm caches: all evidence, all rows checked, ten rows more. `psql`: the lab's three statements (create table, insert, count).")
+	if err != nil {
+		return findings{}, err
 	}
-	if memory == nil {
-		result.notes = append(result.notes, "Memory of the cluster was not measured: "+errNotLocal.Error()+".")
-		return result
+	s, err := b.sharedServer(ctx)
+	if err != nil {
+		return findings{}, err
+	}
+	b.say("memory of the cluster")
+	if err := memory.watch(ctx, func() error {
+		for _, replicas := range []string{"0", "1"} {
+			if err := errors.Join(s.Set(ctx, "replicas", replicas).Err(), s.Up(ctx).Err()); err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		return findings{}, err
 	}
 	peak := memory.peak.total()
-	result.rows = append(result.rows, row{
-		what: "memory of the local cluster, peak", ours: fmt.Sprintf("%.2f GiB", float64(peak)/(1<<30)),
-		target: fmt.Sprintf("under %d GiB with one node", memoryTarget>>30), met: yesOrNo(peak < memoryTarget),
-	})
-	result.notes = append(result.notes,
-		"Memory is the proportional set size of all processes below the cluster's supervisor, control plane, node and server, sampled during scaling and between the timed steps. The largest: "+memory.largest(6)+".")
-	return result
+	return findings{
+		rows: []row{{
+			what: "memory of the local cluster, peak", ours: fmt.Sprintf("%.2f GiB", float64(peak)/(1<<30)),
+			target: fmt.Sprintf("under %d GiB with one node", memoryTarget>>30), met: yesOrNo(peak < memoryTarget),
+		}},
+		notes: []string{"Memory is the proportional set size of all processes below the cluster's supervisor, control plane, node and server, sampled during scaling. The largest: " + memory.largest(6) + "."},
+	}, nil
 }
 
 // writeManifests writes the stack's objects as somebody would who deploys them
@@ -328,7 +293,7 @@ func (s *server) writeManifests(ctx context.Context) (string, error) {
 	var items []map[string]any
 	for _, query := range [][]string{
 		{"get", "namespace", s.Namespace, "--output=json"},
-		{"get", "serviceaccount,configmap,secret,service,networkpolicy,pvc,statefulset", "--selector=app.kubernetes.io/managed-by=pulumi", "--output=json"},
+		{"get", "serviceaccount,configmap,secret,service,networkpolicy,pvc,statefulset", "--selector=" + contract.LabelManagedBy + "=" + contract.ManagedByValue, "--output=json"},
 	} {
 		result := s.Kubectl(ctx, query...)
 		if err := result.Err(); err != nil {
@@ -343,7 +308,8 @@ func (s *server) writeManifests(ctx context.Context) (string, error) {
 			list = []any{answer}
 		}
 		for _, item := range list {
-			if object := clean(item.(map[string]any)); object["metadata"].(map[string]any)["name"] != markerName {
+			// The marker is no part of what somebody deploys who begins with nothing.
+			if object := clean(item.(map[string]any)); object["metadata"].(map[string]any)["name"] != contract.Marker {
 				items = append(items, object)
 			}
 		}

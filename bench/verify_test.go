@@ -8,37 +8,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestSectionsAreChosenByName(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct {
-		names  string
-		chosen []string
-	}{
-		{"program,verify", []string{"program", "verify"}},
-		{"verify,program", []string{"program", "verify"}},
-		{"verify", []string{"verify"}},
-		{"verify,verify", []string{"verify"}},
-	} {
-		found, err := chooseSections(c.names)
-		require.NoError(t, err)
-		var names []string
-		for _, m := range found {
-			names = append(names, m.name)
-		}
-		require.Equal(t, c.chosen, names, c.names)
-	}
-	for _, names := range []string{"", "verify,", "all", "Verify"} {
-		_, err := chooseSections(names)
-		require.EqualError(t, err, `-sections "`+names+`": expected one or more of program,verify, separated by commas`)
-	}
-}
-
 func TestRateIsOfRowsNotOfTimes(t *testing.T) {
 	t.Parallel()
 	plain := times{2 * time.Second}
 	r := rate("fill", 1_000_000, times{2500 * time.Millisecond}, "copy", plain, 0.8)
 	require.Equal(t, row{
-		what: "fill", ours: "400,000 rows/s, 2.50 s (2.50 to 2.50)", plain: "copy: 500,000 rows/s, 2.00 s (2.00 to 2.00)",
+		what: "fill", ours: "400,000 rows/s, 2.50 s (2.50 to 2.50, of 1)", plain: "copy: 500,000 rows/s, 2.00 s (2.00 to 2.00, of 1)",
 		ratio: "0.80", target: "at least 0.8 times", met: "yes",
 	}, r)
 	require.Equal(t, "NO", rate("fill", 1_000_000, times{2501 * time.Millisecond}, "copy", plain, 0.8).met)

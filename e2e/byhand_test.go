@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"stateful-postgres/internal/contract"
 )
 
 func TestUpPutsRightWhatWasChangedByHand(t *testing.T) {
@@ -18,11 +20,11 @@ func TestUpPutsRightWhatWasChangedByHand(t *testing.T) {
 		change func()
 	}{
 		{"scaled", func() {
-			f.kubectl("scale", "statefulset/postgres", "--replicas=0")
+			f.kubectl("scale", "statefulset/"+contract.StatefulSet, "--replicas=0")
 			f.kubectl("wait", "--for=delete", "pod/"+pod, "--timeout=2m")
 		}},
 		{"a field changed", func() {
-			f.kubectl("set", "image", "statefulset/postgres", "postgres=localhost/no-such-image:1")
+			f.kubectl("set", "image", "statefulset/"+contract.StatefulSet, "postgres=localhost/no-such-image:1")
 		}},
 		{"taken over by kubectl apply", func() {
 			manifest := f.manifest()
@@ -31,7 +33,7 @@ func TestUpPutsRightWhatWasChangedByHand(t *testing.T) {
 		}},
 		{"taken over by a server-side apply", func() {
 			f.apply(map[string]any{
-				"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": map[string]any{"name": "postgres"},
+				"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": map[string]any{"name": contract.StatefulSet},
 				"spec": map[string]any{
 					"replicas": 0,
 					"template": map[string]any{"spec": map[string]any{"terminationGracePeriodSeconds": 7}},
@@ -50,19 +52,19 @@ func TestUpPutsRightWhatWasChangedByHand(t *testing.T) {
 
 	// What the program says nothing about is no conflict. Whether it stays depends
 	// on whether the StatefulSet was settled when the update saw it.
-	f.kubectl("set", "env", "statefulset/postgres", "ADDED=yes")
+	f.kubectl("set", "env", "statefulset/"+contract.StatefulSet, "ADDED=yes")
 	f.ok(f.Up(f.ctx))
 	f.ok(f.Up(f.ctx, "--expect-no-changes"))
-	f.kubectl("set", "env", "statefulset/postgres", "ADDED-")
+	f.kubectl("set", "env", "statefulset/"+contract.StatefulSet, "ADDED-")
 	require.Equal(t, wanted, f.spec())
 
 	f.up(0)
-	f.kubectl("scale", "statefulset/postgres", "--replicas=1")
-	f.kubectl("rollout", "status", "statefulset/postgres", "--timeout=2m")
+	f.kubectl("scale", "statefulset/"+contract.StatefulSet, "--replicas=1")
+	f.kubectl("rollout", "status", "statefulset/"+contract.StatefulSet, "--timeout=2m")
 	f.ok(f.Up(f.ctx))
 	f.verify(proven)
 	// The setting and the hand agree; nothing is left to fight over.
-	f.kubectl("scale", "statefulset/postgres", "--replicas=1")
+	f.kubectl("scale", "statefulset/"+contract.StatefulSet, "--replicas=1")
 	f.up(1)
 	f.verify(proven)
 	f.ok(f.Up(f.ctx, "--expect-no-changes"))
@@ -72,7 +74,7 @@ func TestUpPutsRightWhatWasChangedByHand(t *testing.T) {
 func (f *fixture) manifest() map[string]any {
 	f.t.Helper()
 	var manifest map[string]any
-	require.NoError(f.t, json.Unmarshal([]byte(f.kubectl("get", "statefulset", "postgres", "--output=json")), &manifest))
+	require.NoError(f.t, json.Unmarshal([]byte(f.kubectl("get", "statefulset", contract.StatefulSet, "--output=json")), &manifest))
 	return manifest
 }
 

@@ -12,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"stateful-postgres/internal/contract"
+	"stateful-postgres/internal/faults"
 	"stateful-postgres/internal/stack"
 )
 
@@ -24,7 +26,10 @@ const (
 )
 
 // pod is the StatefulSet's only one.
-const pod = "postgres-0"
+var pod = contract.PodName(0)
+
+// claimName is the claim of that pod.
+const claimName = "postgredb-postgres-0"
 
 // pollInterval is between two looks at something that is waited for.
 const pollInterval = 200 * time.Millisecond
@@ -40,7 +45,13 @@ type fixture struct {
 // namespace is shown when the test failed.
 func setup(t *testing.T, subject string) *fixture {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(interrupted, testTimeout)
+	return setupFor(t, subject, testTimeout)
+}
+
+// setupFor is setup for a test that takes its own time.
+func setupFor(t *testing.T, subject string, timeout time.Duration) *fixture {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(interrupted, timeout)
 	t.Cleanup(cancel)
 	s, err := workspace.NewStack(ctx, subject)
 	require.NoError(t, err)
@@ -99,9 +110,25 @@ func (f *fixture) kubectl(arguments ...string) string {
 // by a bar.
 func (f *fixture) sql(statement string) string {
 	f.t.Helper()
-	return f.kubectl("exec", pod, "--", "sh", "-c",
-		`exec psql --no-psqlrc --quiet --tuples-only --no-align --set=ON_ERROR_STOP=1 --username="$POSTGRES_USER" --dbname="$POSTGRES_DB" --command="$1"`,
-		"psql", statement)
+	result := f.psql(pod, statement)
+	require.NoError(f.t, result.Err())
+	return strings.TrimSpace(result.Stdout)
+}
+
+// psql runs a statement inside a pod.
+func (f *fixture) psql(pod, statement string) stack.Result {
+	return f.Kubectl(f.ctx, "exec", pod, "--", "sh", "-c", faults.Psql, "psql", statement)
+}
+
+// needsNodes are the names of the cluster's nodes. With fewer than so many the test
+// is left out.
+func (f *fixture) needsNodes(least int) []string {
+	f.t.Helper()
+	nodes := strings.Fields(f.kubectl("get", "nodes", "--output=jsonpath={.items[*].metadata.name}"))
+	if len(nodes) < least {
+		f.t.Skipf("the cluster has %d nodes, and this takes %d: make cluster NODES=%d", len(nodes), least, least)
+	}
+	return nodes
 }
 
 // outputs are the stack's outputs.
@@ -199,13 +226,13 @@ func (f *fixture) server() server {
 // generation counts the changes of what the StatefulSet asks for.
 func (f *fixture) generation() int {
 	f.t.Helper()
-	generation, err := strconv.Atoi(f.kubectl("get", "statefulset", "postgres", "--output=jsonpath={.metadata.generation}"))
+	generation, err := strconv.Atoi(f.kubectl("get", "statefulset", contract.StatefulSet, "--output=jsonpath={.metadata.generation}"))
 	require.NoError(f.t, err)
 	return generation
 }
 
-// createNamespace makes the stack's namespace before its first update, which
-// takes it over.
+// createNamespace makes the stack's namespace before its first update, as somebody
+// else would: the component does not make it its own.
 func (f *fixture) createNamespace() {
 	f.t.Helper()
 	f.ok(f.Run(f.ctx, "kubectl", "create", "namespace", f.Namespace))

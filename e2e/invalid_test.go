@@ -10,7 +10,7 @@ import (
 var invalid = map[string]string{
 	"replicas":    "two",
 	"storage":     "1Qi",
-	"nodePort":    "80",
+	"nodePort":    "70000",
 	"database":    "drop table; --",
 	"accessModes": "ReadSometimes",
 	"serviceType": "Carrier",

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"stateful-postgres/internal/contract"
 	"stateful-postgres/internal/process"
 )
 
@@ -43,7 +44,7 @@ func TestKilledFirstUpIsFinishedByTheNext(t *testing.T) {
 	for _, at := range []moment{
 		{"stack is locked", locked},
 		{"namespace exists", func(f *fixture) bool { return f.Run(f.ctx, "kubectl", "get", "namespace", f.Namespace).OK() }},
-		{"Secret exists", cluster("get", "secret", "postgres-credentials", "--output=name")},
+		{"Secret exists", cluster("get", "secret", contract.CredentialsSecret, "--output=name")},
 		{"pod exists", cluster("get", "pod", pod, "--output=name")},
 		{"pod runs", cluster("get", "pod", pod, "--output=jsonpath={.status.containerStatuses[0].state.running}")},
 	} {
@@ -89,7 +90,7 @@ func TestKilledScaleIsFinishedByTheNextUp(t *testing.T) {
 // scaled is true as soon as the StatefulSet is asked for a number of pods.
 func scaled(replicas string) func(f *fixture) bool {
 	return func(f *fixture) bool {
-		result := f.Kubectl(f.ctx, "get", "statefulset", "postgres", "--output=jsonpath={.spec.replicas}")
+		result := f.Kubectl(f.ctx, "get", "statefulset", contract.StatefulSet, "--output=jsonpath={.spec.replicas}")
 		return result.OK() && result.Stdout == replicas
 	}
 }

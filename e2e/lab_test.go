@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"stateful-postgres/internal/contract"
 	"stateful-postgres/internal/stack"
 )
 
@@ -18,19 +19,20 @@ func TestRowsSurviveScalingToZeroAndBack(t *testing.T) {
 	rows := f.sql("select count(*) from verify.rows")
 	require.NotEqual(t, "0", rows)
 	content := f.content()
-	volume := f.kubectl("get", "pvc", "postgredb-postgres-0", "--output=jsonpath={.metadata.uid} {.spec.volumeName}")
+	volume := f.kubectl("get", "pvc", contract.ClaimName(0), "--output=jsonpath={.metadata.uid} {.spec.volumeName}")
 
 	f.up(0)
-	require.Empty(t, f.kubectl("get", "pod", "--output=name"))
+	// The check's pod has ended, and is no server.
+	require.Empty(t, f.kubectl("get", "pod", "--selector="+contract.LabelName+"="+contract.NameValue, "--output=name"))
 	down := f.verify(proven)
 	require.Contains(t, down, "refused")
 	require.Equal(t, volume,
-		f.kubectl("get", "pvc", "postgredb-postgres-0", "--output=jsonpath={.metadata.uid} {.spec.volumeName}"))
+		f.kubectl("get", "pvc", contract.ClaimName(0), "--output=jsonpath={.metadata.uid} {.spec.volumeName}"))
 
 	f.up(1)
 	f.verify(proven)
 	require.Equal(t, volume,
-		f.kubectl("get", "pvc", "postgredb-postgres-0", "--output=jsonpath={.metadata.uid} {.spec.volumeName}"))
+		f.kubectl("get", "pvc", contract.ClaimName(0), "--output=jsonpath={.metadata.uid} {.spec.volumeName}"))
 	require.Subset(t, f.content(), content, "the rows of the first check")
 	require.NotEqual(t, rows, f.sql("select count(*) from verify.rows"), "rows of the second check")
 }
@@ -53,14 +55,16 @@ func TestOutputsAreEnoughToConnect(t *testing.T) {
 		"database": "codewizard", "user": "codewizard",
 		"replicas": 1.0, "serviceType": "NodePort", "port": 5432.0,
 		"tls": false, "requireTls": false, "caCertificate": "", "tlsServerName": "",
-		"context": "", "kubeconfig": "",
+		"context": "", "cluster": "", "kubeconfig": "",
 	} {
 		require.Equal(t, value, outputs[name], name)
 	}
 	require.NotEmpty(t, outputs["password"])
-	require.Equal(t, f.kubectl("get", "service", "postgres", "--output=jsonpath={.spec.ports[0].nodePort}"),
+	require.Equal(t, f.kubectl("get", "service", contract.Service, "--output=jsonpath={.spec.ports[0].nodePort}"),
 		text(outputs["nodePort"]))
-	require.Len(t, outputs, 20)
+	require.Equal(t, true, outputs["dataExpected"])
+	require.NotEmpty(t, outputs["clusterUid"])
+	require.Len(t, outputs, len(contract.OutputNames()))
 
 	for kind, name := range map[string]string{
 		"statefulset": "statefulSet", "service": "service", "pvc": "claim", "configmap": "configMap", "secret": "secret",
@@ -75,7 +79,7 @@ func TestDNSNameOfThePodResolvesInsideTheCluster(t *testing.T) {
 	f := setup(t, "dns")
 	f.up(1)
 	address := f.kubectl("get", "pod", pod, "--output=jsonpath={.status.podIP}")
-	host := pod + ".postgres-headless." + f.Namespace + ".svc.cluster.local"
+	host := pod + "." + contract.HeadlessService + "." + f.Namespace + ".svc.cluster.local"
 	// The name is published with the pod's readiness, which DNS servers see a
 	// moment after the update has.
 	f.eventually(host+" to resolve to "+address, 30*time.Second, func() (string, bool) {

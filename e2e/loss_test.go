@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"stateful-postgres/internal/contract"
 	"stateful-postgres/internal/stack"
 )
 
@@ -75,7 +76,7 @@ func TestServerRefusesAnEmptiedVolume(t *testing.T) {
 	defer interrupt()
 	ended := make(chan stack.Result, 1)
 	go func() { ended <- f.Up(ctx) }()
-	f.eventually("the server to say why it does not start", 2*time.Minute, func() (string, bool) {
+	f.eventually("the server to say why it does not start", 4*time.Minute, func() (string, bool) {
 		result := f.Kubectl(f.ctx, "logs", pod)
 		return result.String(), strings.Contains(result.Stdout, "initializeEmptyVolume")
 	})
@@ -97,7 +98,7 @@ func TestExchangedClaimIsFound(t *testing.T) {
 	f.verify(proven)
 	f.up(0)
 	f.verify(proven)
-	f.kubectl("delete", "pvc", "postgredb-postgres-0", "--wait")
+	f.kubectl("delete", "pvc", contract.ClaimName(0), "--wait")
 	require.Contains(t, f.verify(violated), "postgredb-postgres-0")
 
 	f.ok(f.Set(f.ctx, "replicas", "1"))
@@ -114,6 +115,24 @@ func TestExchangedClaimIsFound(t *testing.T) {
 // and returns what it printed.
 func (f *fixture) onVolume(command string) string {
 	f.t.Helper()
+	const end = "end-of-what-is-printed"
+	f.onClaim(0, "intruder", "set -e\n"+command+"\necho "+end)
+	// A container that has ended may still be on its way into the log.
+	var printed string
+	f.eventually("the end of what the pod prints", 3*time.Minute, func() (string, bool) {
+		seen := f.Kubectl(f.ctx, "logs", "intruder")
+		var whole bool
+		printed, whole = strings.CutSuffix(strings.TrimSpace(seen.Stdout), end)
+		return seen.String(), whole
+	})
+	f.kubectl("delete", "pod", "intruder", "--wait")
+	return strings.TrimSpace(printed)
+}
+
+// onClaim makes a pod of this name that runs a shell command with the volume of a
+// server at /volume.
+func (f *fixture) onClaim(ordinal int, name, command string) {
+	f.t.Helper()
 	var set struct {
 		Spec struct {
 			Template struct {
@@ -127,30 +146,26 @@ func (f *fixture) onVolume(command string) string {
 			}
 		}
 	}
-	require.NoError(f.t, json.Unmarshal([]byte(f.kubectl("get", "statefulset", "postgres", "--output=json")), &set))
+	require.NoError(f.t, json.Unmarshal([]byte(f.kubectl("get", "statefulset", contract.StatefulSet, "--output=json")), &set))
 	template := set.Spec.Template.Spec
 	f.create(map[string]any{
 		"apiVersion": "v1", "kind": "Pod",
-		"metadata": map[string]any{"name": "intruder"},
+		"metadata": map[string]any{"name": name},
 		"spec": map[string]any{
 			"restartPolicy":   "Never",
 			"securityContext": template.SecurityContext,
 			"containers": []any{map[string]any{
-				"name": "intruder", "image": template.Containers[0].Image,
+				"name": name, "image": template.Containers[0].Image,
 				"command":         []string{"sh", "-c", command},
 				"securityContext": template.Containers[0].SecurityContext,
 				"volumeMounts":    []any{map[string]any{"name": "volume", "mountPath": "/volume"}},
 			}},
 			"volumes": []any{map[string]any{
 				"name":                  "volume",
-				"persistentVolumeClaim": map[string]any{"claimName": "postgredb-postgres-0"},
+				"persistentVolumeClaim": map[string]any{"claimName": contract.ClaimName(ordinal)},
 			}},
 		},
 	})
-	f.kubectl("wait", "pod/intruder", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=1m")
-	printed := f.kubectl("logs", "intruder")
-	f.kubectl("delete", "pod", "intruder", "--wait")
-	return printed
 }
 
 func TestVerifyCannotTellWhenItCannotConnect(t *testing.T) {
@@ -161,7 +176,7 @@ func TestVerifyCannotTellWhenItCannotConnect(t *testing.T) {
 	host := f.kubectl("get", "node", `--output=jsonpath={.items[0].status.addresses[?(@.type=="InternalIP")].address}`)
 
 	cut := func() {
-		f.kubectl("patch", "service", "postgres", "--type=merge", `--patch={"spec":{"selector":{"app.kubernetes.io/instance":"nobody"}}}`)
+		f.kubectl("patch", "service", contract.Service, "--type=merge", `--patch={"spec":{"selector":{"app.kubernetes.io/instance":"nobody"}}}`)
 	}
 	dsn := func(address string) []string {
 		return []string{"--dsn", "postgres://codewizard@" + address + "/codewizard"}

@@ -25,7 +25,7 @@ const (
 	// cleanTimeout is for all namespaces to be gone.
 	cleanTimeout = 5 * time.Minute
 	// testTimeout is for one test with all that it starts.
-	testTimeout = 6 * time.Minute
+	testTimeout = 10 * time.Minute
 )
 
 var workspace *stack.Workspace

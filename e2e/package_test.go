@@ -13,6 +13,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"stateful-postgres/internal/contract"
+	"stateful-postgres/internal/faults"
 	"stateful-postgres/internal/stack"
 )
 
@@ -111,7 +113,7 @@ func TestYAMLProgramKeepsItsData(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(shown), &outputs), shown)
 	require.Equal(t, p.Namespace, outputs["namespace"])
 	require.Equal(t, "[secret]", outputs["password"])
-	require.Equal(t, p.kubectl("get", "service", "postgres", "--output=jsonpath={.spec.ports[0].nodePort}"), fmt.Sprint(outputs["nodePort"]))
+	require.Equal(t, p.kubectl("get", "service", contract.Service, "--output=jsonpath={.spec.ports[0].nodePort}"), fmt.Sprint(outputs["nodePort"]))
 	password := strings.TrimSpace(p.ok(p.pulumi("stack", "output", "password", "--show-secrets")))
 	require.Greater(t, len(password), 10)
 	require.NotContains(t, p.ok(p.pulumi("stack", "export")), password)
@@ -135,6 +137,49 @@ func TestYAMLProgramKeepsItsData(t *testing.T) {
 	require.Contains(t, p.verifyNamespace(), "10 acknowledged rows, all there and unaltered")
 }
 
+// TestMembersFromYAML: what the component does itself during an update, it also
+// does as a plugin.
+func TestMembersFromYAML(t *testing.T) {
+	t.Parallel()
+	f := setupFor(t, "yaml-ha", 2*testTimeout)
+	f.needsNodes(3)
+	p := f.example("yaml")
+	m := &members{fixture: p.fixture, site: &faults.Site{Stack: p.Stack}}
+	rows := 0
+	scale := func(replicas int) {
+		t.Helper()
+		p.set("replicas", strconv.Itoa(replicas))
+		p.update()
+		if replicas == 0 {
+			return
+		}
+		m.query("insert into kept values (1)")
+		rows++
+		require.Equal(t, strconv.Itoa(rows), m.query("select count(*) from kept"))
+	}
+	p.set("highAvailability", "true")
+	p.update()
+	m.query("create table kept (one bigint)")
+	scale(3)
+
+	m.handOver(contract.PodName(2))
+	m.settled(3)
+	scale(1)
+	require.Equal(t, pod, m.leader(), "the writes were handed over before the others stopped")
+	require.Contains(t, p.verifyNamespace(), "PASS")
+	scale(0)
+	require.Contains(t, p.verifyNamespace(), "PASS the database is down")
+	scale(1)
+	require.Equal(t, pod, m.leader())
+	require.Contains(t, p.verifyNamespace(), "10 acknowledged rows, all there and unaltered")
+
+	var outputs map[string]any
+	shown := p.ok(p.pulumi("stack", "output", "--json"))
+	require.NoError(t, json.Unmarshal([]byte(shown), &outputs), shown)
+	require.Equal(t, contract.ReplicasService, outputs["replicasService"])
+	require.Equal(t, "postgresql://codewizard@postgres-0.postgres-headless."+p.Namespace+".svc:5432/codewizard?target_session_attrs=read-write", outputs["connectionUri"])
+}
+
 func TestInvalidInputsOfAProgramAreAllReported(t *testing.T) {
 	t.Parallel()
 	p := setup(t, "inputs").example("yaml")
@@ -143,14 +188,14 @@ func TestInvalidInputsOfAProgramAreAllReported(t *testing.T) {
 	const inputs = "      replicas: ${replicas}\n"
 	require.Contains(t, string(text), inputs)
 	p.write("Pulumi.yaml", strings.Replace(string(text), inputs,
-		"      replicas: 1.5\n      storage: 1Qi\n      nodePort: 80\n      user:\n        fn::secret: clerk\n", 1))
+		"      replicas: 1.5\n      storage: 1Qi\n      nodePort: 65536\n      user:\n        fn::secret: clerk\n", 1))
 	output := p.refused()
 	for _, line := range []string{
 		"4 settings are invalid, nothing was changed:",
-		`nodePort: got "80", expected a port from 30000 to 32767, or none to let the cluster choose; remove it from the program`,
+		`nodePort: got "65536", expected a port of the cluster's range for node ports, 1 to 65535, or none to let the cluster choose; remove it from the program`,
 		`replicas: got "1.5", expected 0 (stopped, data kept) or 1; set it in the program: replicas: 1`,
 		`storage: got "1Qi", expected a Kubernetes quantity of at least 128Mi, like 1Gi or 500Gi; set it in the program: storage: 1Gi`,
-		`user: got a secret, expected a value that may be seen, because it is stored in plain text; only password may be a secret`,
+		`user: got a secret, expected a value that may be seen, because it is stored in plain text; only password and kubeconfig may be secrets`,
 	} {
 		require.Contains(t, output, line)
 	}
@@ -158,8 +203,7 @@ func TestInvalidInputsOfAProgramAreAllReported(t *testing.T) {
 	p.write("Pulumi.yaml", string(text))
 	p.set("kubernetes:context", "nowhere")
 	output = p.refused()
-	require.Contains(t, output, "the cluster did not answer: ")
-	require.Contains(t, output, "nowhere")
+	require.Contains(t, output, "context \"nowhere\" does not exist; nothing was changed; correct kubernetes:context or kubernetes:kubeconfig")
 	missing := p.Kubectl(p.ctx, "get", "namespace", p.Namespace)
 	require.Contains(t, missing.Output, "NotFound", "%s", missing)
 }
@@ -191,6 +235,35 @@ func TestComponentsOfOneProgramAreApart(t *testing.T) {
 	require.Contains(t, p.refused(), fmt.Sprintf(
 		"namespace: got %q, expected one that does not hold the data of another stack or component, as this one does (pulumi-postgres-yaml-%s-stock)",
 		other.Namespace, p.Name))
+}
+
+// The kubeconfig may come from another resource of the program, here one that the
+// update has to make first.
+func TestKubeconfigOfTheProgramLeadsToTheCluster(t *testing.T) {
+	t.Parallel()
+	p := setup(t, "kubeconfig").example("yaml")
+	text, err := os.ReadFile(filepath.Join(p.folder, "Pulumi.yaml"))
+	require.NoError(t, err)
+	kubeconfig := p.ok(p.Run(p.ctx, "kubectl", "config", "view", "--raw", "--flatten", "--output=yaml"))
+	p.ok(p.pulumi("config", "set", "--secret", "cluster", strings.TrimSpace(kubeconfig)))
+	p.ok(p.pulumi("config", "set", "kubernetes:context", strings.TrimSpace(p.ok(p.Run(p.ctx, "kubectl", "config", "current-context")))))
+	other := p.Namespace + "-cluster"
+	t.Cleanup(func() { p.Kubectl(p.ctx, "delete", "namespace", other, "--wait=false") })
+	made := strings.Replace(string(text), "config:\n", "config:\n  cluster:\n    type: string\n    secret: true\n", 1)
+	made = strings.Replace(made, "resources:\n", "resources:\n"+
+		"  place:\n    type: kubernetes:core/v1:Namespace\n    properties:\n      metadata:\n        name: "+other+"\n"+
+		"  address:\n    type: kubernetes:core/v1:Service\n    properties:\n      metadata:\n        namespace: ${place.metadata.name}\n"+
+		"        annotations:\n          pulumi.com/skipAwait: \"true\"\n      spec:\n        ports:\n          - port: 80\n", 1)
+	made = strings.Replace(made, "      replicas: ${replicas}\n", "      replicas: ${replicas}\n      kubeconfig: \"${cluster}\\n# ${address.spec.clusterIP}\"\n", 1)
+	p.write("Pulumi.yaml", made)
+
+	p.update()
+	require.Contains(t, p.verifyNamespace(), "PASS")
+	require.NotContains(t, p.ok(p.pulumi("stack", "export")), "client-key-data", "the kubeconfig is a secret in the state")
+
+	// Once it is known, what does not fit is refused at preview.
+	p.write("Pulumi.yaml", strings.Replace(made, "      replicas: ${replicas}\n", "      replicas: ${replicas}\n      user: clerk\n", 1))
+	require.Contains(t, p.refused(), `user: got "clerk", expected codewizard, because the volume was initialized with it`)
 }
 
 // requireNodeVariable makes a missing Node.js a failure.
@@ -242,8 +315,8 @@ func TestTypeScriptProgram(t *testing.T) {
 	p.update()
 	require.Contains(t, p.verifyNamespace(), "PASS")
 	p.set("replicas", "2")
-	require.Contains(t, p.refused(), `replicas: got "2", expected 0 (stopped, data kept) or 1, because two servers on one volume would destroy it; `+
-		`set it in the program: replicas: 1`)
+	require.Contains(t, p.refused(), `replicas: got "2", expected 0 (stopped, data kept) or 1, because more servers need highAvailability; `+
+		`set it in the program: replicas: 1, or have them follow each other in the program: highAvailability: true`)
 	p.set("replicas", "0")
 	p.update()
 	require.Contains(t, p.verifyNamespace(), "PASS the database is down")

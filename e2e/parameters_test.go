@@ -46,13 +46,13 @@ func TestParametersReloadOrRestartTheServerOrAreRefused(t *testing.T) {
 			"        HINT: Available values: off, on, try."},
 		{"max_wal_senders", "-7", `-7 is outside the valid range for parameter "max_wal_senders"`},
 		// Valid each for itself, and not together.
-		{"superuser_reserved_connections", "57", `superuser_reserved_connections (57) must be less than max_connections (57)`},
+		{"superuser_reserved_connections", "57", `"superuser_reserved_connections" (57) plus "reserved_connections" (0) must be less than "max_connections" (57)`},
 		{"shared_preload_libraries", "no_such_library", `could not access file "no_such_library"`},
 	} {
 		f.ok(f.SetPath(f.ctx, "parameters."+c.name, c.value))
 		refused := f.Up(f.ctx)
 		require.False(t, refused.OK(), "%s", refused)
-		require.Contains(t, refused.Output, "refuses the parameters, and the server was left as it is. It says:\n      "+c.says)
+		require.Contains(t, refused.Output, "does not start with these settings, and the server was left as it is. It says:\n      "+c.says)
 		require.Contains(t, refused.Output, "pulumi config rm --path parameters.NAME")
 		require.NotContains(t, refused.Output, "skipping missing configuration file")
 		require.Equal(t, objects, f.unchecked(), c.name)

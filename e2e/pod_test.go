@@ -10,7 +10,8 @@ import (
 func TestPodIsWhatTheSettingsSayAndMayDoNothingElse(t *testing.T) {
 	t.Parallel()
 	f := setup(t, "pod")
-	f.createNamespace()
+	// The component makes the namespace, which the priority class goes with.
+	f.up(0)
 	priority := f.ownedByNamespace(f.Name)
 	f.create(map[string]any{
 		"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": priority, "value": 4711,

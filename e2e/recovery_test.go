@@ -38,13 +38,13 @@ func TestLongCrashRecoveryIsNotKilled(t *testing.T) {
 		restarts int
 	}{
 		{
-			// The startup probe runs, and holds back the others.
+			// It was not ready since its start, and the liveness probe waits for that.
 			name: "of the container", restarts: 1,
 			crash: func(f *fixture) (startup string) {
 				// The server exits at once, without a checkpoint; process 1 of a
 				// container cannot be killed from inside.
 				f.kubectl("exec", pod, "--", "sh", "-c", "kill -QUIT 1")
-				f.eventually("the next start's recovery", time.Minute, func() (string, bool) {
+				f.eventually("the next start's recovery", 3*time.Minute, func() (string, bool) {
 					result := f.Kubectl(f.ctx, "exec", pod, "--", "sh", "-c", catchRecovery)
 					startup = strings.TrimSpace(result.Stdout)
 					return result.String(), result.OK()
@@ -75,7 +75,7 @@ func TestLongCrashRecoveryIsNotKilled(t *testing.T) {
 
 			startup := c.crash(f)
 			require.Regexp(t, `^\d+$`, startup)
-			f.eventually("the status of the pod to count the crash", time.Minute, func() (string, bool) {
+			f.eventually("the status of the pod to count the crash", 3*time.Minute, func() (string, bool) {
 				seen := f.restarts()
 				return fmt.Sprint(seen), seen == c.restarts
 			})

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"stateful-postgres/internal/contract"
 	"stateful-postgres/internal/stack"
 )
 
@@ -23,7 +24,7 @@ func TestSettingsThatDoNotFitTheDataChangeNothing(t *testing.T) {
 	f.verify(proven)
 	before := f.objects()
 	require.Contains(t, before, "Namespace/"+f.Namespace)
-	require.Contains(t, before, "ConfigMap/postgres-data-expected")
+	require.Contains(t, before, "ConfigMap/"+contract.Marker)
 	require.Contains(t, before, "NetworkPolicy/postgres")
 	require.Contains(t, before, "Job/postgres-check")
 
@@ -114,12 +115,12 @@ func TestVolumeGrowsUnderTheRunningServer(t *testing.T) {
 	f.ok(f.Set(f.ctx, "storage", "2Gi"))
 	f.ok(f.Up(f.ctx))
 	f.eventually("the claim to have 2Gi", growTimeout, func() (string, bool) {
-		seen := f.kubectl("get", "pvc", "postgredb-postgres-0", "--output=jsonpath={.status.capacity.storage}")
+		seen := f.kubectl("get", "pvc", contract.ClaimName(0), "--output=jsonpath={.status.capacity.storage}")
 		return seen, seen == "2Gi"
 	})
 	require.Equal(t, server, f.server())
 	after := f.objects()
-	const claim = "PersistentVolumeClaim/postgredb-postgres-0"
+	claim := "PersistentVolumeClaim/" + contract.ClaimName(0)
 	require.Equal(t, before[claim].UID, after[claim].UID)
 	delete(before, claim)
 	delete(after, claim)

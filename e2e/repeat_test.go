@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"stateful-postgres/internal/contract"
 )
 
 // text is a number of the outputs without a fraction.
@@ -39,8 +41,8 @@ func TestDestroyKeepsTheRowsForTheNextUp(t *testing.T) {
 			f.up(replicas)
 			before, password := f.objects(), f.outputs()["password"].(string)
 			retained := []string{
-				"Namespace/" + f.Namespace, "PersistentVolumeClaim/postgredb-postgres-0",
-				"Secret/postgres-credentials", "ConfigMap/postgres-data-expected",
+				"Namespace/" + f.Namespace, "PersistentVolumeClaim/" + contract.ClaimName(0),
+				"Secret/" + contract.CredentialsSecret, "ConfigMap/" + contract.Marker,
 			}
 
 			f.ok(f.Destroy(f.ctx))
@@ -67,15 +69,44 @@ func TestDestroyKeepsTheRowsForTheNextUp(t *testing.T) {
 	}
 }
 
-func TestDestroyWithDeleteDataLeavesNothing(t *testing.T) {
+// What deleteData says at the moment of the destroy counts, whatever an earlier
+// update left in the state.
+func TestDestroyDeletesDataOnlyIfTheSettingsSaySoThen(t *testing.T) {
 	t.Parallel()
 	f := setup(t, "delete")
 	f.up(1)
 	f.verify(proven)
+	content := f.content()
 	f.ok(f.Set(f.ctx, "deleteData", "true"))
 	f.ok(f.Up(f.ctx))
+	before := f.objects()
+
+	f.ok(f.Set(f.ctx, "deleteData", "false"))
+	refused := f.Destroy(f.ctx)
+	require.False(t, refused.OK(), "the state would delete the rows, the settings would not")
+	require.Contains(t, refused.Output, "pulumi destroy --run-program deletes the data, or keeps it if deleteData is false now")
+	require.Equal(t, before, f.objects(), "nothing was touched")
+
+	kept := f.ok(f.Destroy(f.ctx, "--run-program"))
+	require.Contains(t, kept, "[retain]")
+	require.Equal(t, before["PersistentVolumeClaim/postgredb-postgres-0"].UID, f.objects()["PersistentVolumeClaim/postgredb-postgres-0"].UID)
+	f.up(1)
 	f.verify(proven)
-	f.ok(f.Destroy(f.ctx))
+	require.Subset(t, f.content(), content)
+
+	f.ok(f.Set(f.ctx, "deleteData", "true"))
+	f.ok(f.Destroy(f.ctx, "--run-program"))
 	result := f.Kubectl(f.ctx, "get", "namespace", f.Namespace)
 	require.Contains(t, result.Output, "NotFound", "%s", result)
+}
+
+func TestPlainDestroyDeletesNoData(t *testing.T) {
+	t.Parallel()
+	f := setup(t, "plain-destroy")
+	f.up(1)
+	f.verify(proven)
+	f.ok(f.Set(f.ctx, "deleteData", "true"))
+	require.Contains(t, f.ok(f.Destroy(f.ctx)), "[retain]", "no update took the setting over, and the destroy says what it keeps")
+	f.up(1)
+	f.verify(proven)
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"stateful-postgres/internal/contract"
 	"stateful-postgres/internal/process"
 )
 
@@ -51,7 +52,7 @@ func TestSecretsAreNowhereInPlainText(t *testing.T) {
 				passwords[0] = f.outputs()["password"].(string)
 			}
 			require.Equal(t, passwords[0], f.outputs()["password"])
-			key := f.kubectl("get", "secret", "postgres-tls", `--output=jsonpath={.data.tls\.key}`)
+			key := f.kubectl("get", "secret", contract.TLSSecret, `--output=jsonpath={.data.tls\.key}`)
 
 			f.ok(f.SetSecret(f.ctx, "password", passwords[1]))
 			seen["preview of the rotation"] = f.ok(f.Preview(f.ctx, "--diff"))
@@ -65,7 +66,7 @@ func TestSecretsAreNowhereInPlainText(t *testing.T) {
 			seen["pulumi stack output"] = f.ok(f.Run(f.ctx, "pulumi", "stack", "output", "--stack", f.Name))
 			seen["pulumi stack history"] = f.ok(f.Run(f.ctx, "pulumi", "stack", "history", "--json", "--full-dates", "--stack", f.Name))
 			seen["exported checkpoint"] = f.ok(f.Export(f.ctx))
-			encoded := f.kubectl("get", "secret", "postgres-credentials", "--output=jsonpath={.data.POSTGRES_PASSWORD}")
+			encoded := f.kubectl("get", "secret", contract.CredentialsSecret, "--output=jsonpath={.data.POSTGRES_PASSWORD}")
 			require.Equal(t, base64.StdEncoding.EncodeToString([]byte(passwords[1])), encoded)
 
 			seen["output of pulumi destroy"] = f.ok(f.Destroy(f.ctx))

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"stateful-postgres/internal/contract"
 )
 
 // budget is the default of shutdownTimeout.
@@ -61,7 +63,7 @@ func TestBusyServerIsShutDownCleanly(t *testing.T) {
 					return seen.String(), seen.OK() && seen.Stdout != before
 				})
 			},
-			func() { f.kubectl("rollout", "status", "statefulset/postgres", "--timeout=2m") },
+			func() { f.kubectl("rollout", "status", "statefulset/"+contract.StatefulSet, "--timeout=2m") },
 		},
 	} {
 		f.sql("truncate ballast")
@@ -103,7 +105,7 @@ func (f *fixture) openTransaction() <-chan string {
 		_ = command.Wait()
 		said <- output.String()
 	}()
-	f.eventually("the client to have written", time.Minute, func() (string, bool) {
+	f.eventually("the client to have written", 3*time.Minute, func() (string, bool) {
 		seen := f.sql("select count(*) from pg_stat_activity where application_name = 'busy' and backend_xid is not null")
 		return seen, seen == "1"
 	})

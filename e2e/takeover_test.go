@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"stateful-postgres/internal/contract"
 	"stateful-postgres/internal/stack"
 )
 
@@ -33,8 +34,8 @@ func readmeCommands(t *testing.T, heading string) []string {
 	}
 }
 
-// typed runs commands of README.md as they are, but for the namespace, and for
-// what makes pulumi and verify use the stack of the test.
+// typed runs commands of README.md as they are, but for the namespace, for files
+// that they write, and for what makes pulumi and verify use the stack of the test.
 func (f *fixture) typed(commands string) stack.Result {
 	f.t.Helper()
 	const shell = `set -euo pipefail
@@ -49,7 +50,7 @@ go() { shift 2; "$VERIFY" --stack "$STACK" --ledger "$LEDGER" "$@"; }
 `
 	return f.Run(f.ctx, "env", "STACK="+f.Name, "CONFIG="+filepath.Join(f.Folder, "Pulumi.yaml"),
 		"VERIFY="+workspace.Verify, "LEDGER="+f.Ledger(),
-		"bash", "-c", shell+strings.ReplaceAll(commands, "-n codewizard ", "-n "+f.Namespace+" "))
+		"bash", "-c", shell+strings.NewReplacer("-n codewizard ", "-n "+f.Namespace+" ", ".local/", f.Folder+"/").Replace(commands))
 }
 
 func TestLabIsTakenOverWithItsRows(t *testing.T) {
@@ -65,7 +66,7 @@ func TestLabIsTakenOverWithItsRows(t *testing.T) {
 	apply.Stdin = strings.NewReader(strings.Replace(string(lab), "image: postgres\n", "image: "+f.Image+"\n", 1))
 	output, err := apply.CombinedOutput()
 	require.NoError(t, err, "%s", output)
-	f.eventually("the lab's server", 2*time.Minute, func() (string, bool) {
+	f.eventually("the lab's server", 4*time.Minute, func() (string, bool) {
 		seen := f.Kubectl(f.ctx, "logs", pod)
 		return seen.String(), strings.Contains(seen.Stdout, "init process complete") &&
 			f.Kubectl(f.ctx, "exec", pod, "--", "pg_isready", "--host=127.0.0.1").OK()
@@ -104,7 +105,7 @@ func TestLabIsTakenOverWithItsRows(t *testing.T) {
 	defer interrupt()
 	ended := make(chan stack.Result, 1)
 	go func() { ended <- f.Up(ctx) }()
-	f.eventually("the server to say which name is wrong", 2*time.Minute, func() (string, bool) {
+	f.eventually("the server to say which name is wrong", 4*time.Minute, func() (string, bool) {
 		seen := f.Kubectl(f.ctx, "logs", pod)
 		return seen.String(), strings.Contains(seen.Stdout, "has no superuser nobody; set the one that it has with: pulumi config set user")
 	})
@@ -131,16 +132,16 @@ func TestLabIsTakenOverWithItsRows(t *testing.T) {
 	f.ok(f.Up(f.ctx, "--expect-no-changes"))
 	f.ok(f.Unset(f.ctx, "storageClass"))
 	f.ok(f.Up(f.ctx, "--expect-no-changes"))
-	claim := f.kubectl("get", "pvc", "postgredb-postgres-0", "--output=jsonpath={.metadata.uid}")
+	claim := f.kubectl("get", "pvc", contract.ClaimName(0), "--output=jsonpath={.metadata.uid}")
 	f.ok(f.Destroy(f.ctx))
 	f.ok(f.Up(f.ctx))
-	require.Equal(t, claim, f.kubectl("get", "pvc", "postgredb-postgres-0", "--output=jsonpath={.metadata.uid}"))
+	require.Equal(t, claim, f.kubectl("get", "pvc", contract.ClaimName(0), "--output=jsonpath={.metadata.uid}"))
 	f.requireTakenOver(rows, content, identity, volume)
 	f.verify(proven)
 
 	// The same way leads back from a claim that was lost.
 	f.up(0)
-	f.kubectl("delete", "pvc", "postgredb-postgres-0", "--wait")
+	f.kubectl("delete", "pvc", contract.ClaimName(0), "--wait")
 	f.ok(f.Set(f.ctx, "replicas", "1"))
 	f.requireRefused("initializeEmptyVolume", "pulumi config set volumeName")
 	f.ok(f.Set(f.ctx, "volumeName", volume))
@@ -165,7 +166,7 @@ func (f *fixture) requireTakenOver(rows, content, identity, volume string) {
 	f.t.Helper()
 	require.Equal(f.t, content, f.sql(rows))
 	require.Equal(f.t, identity, f.sql("select system_identifier from pg_control_system()"))
-	require.Equal(f.t, volume+" Bound", f.kubectl("get", "pvc", "postgredb-postgres-0", "--output=jsonpath={.spec.volumeName} {.status.phase}"))
+	require.Equal(f.t, volume+" Bound", f.kubectl("get", "pvc", contract.ClaimName(0), "--output=jsonpath={.spec.volumeName} {.status.phase}"))
 	require.Equal(f.t, "Retain", f.kubectl("get", "pv", volume, "--output=jsonpath={.spec.persistentVolumeReclaimPolicy}"))
 	require.Equal(f.t, "clerk|shop", f.sql("select current_user, current_database()"))
 }

@@ -22,6 +22,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
+
+	"stateful-postgres/internal/contract"
 )
 
 func TestTLS(t *testing.T) {
@@ -91,7 +93,7 @@ func (f *fixture) requireKeysAreNowhere(printed string) {
 	}
 	require.Contains(f.t, seen["exported checkpoint"], "postgres-tls")
 	for _, key := range []string{"tls.key", "ca.key"} {
-		content := f.secret("postgres-tls")[key]
+		content := f.secret(contract.TLSSecret)[key]
 		block, _ := pem.Decode(content)
 		require.NotNil(f.t, block, key)
 		body := strings.Split(string(content), "\n")[1]
@@ -101,7 +103,7 @@ func (f *fixture) requireKeysAreNowhere(printed string) {
 			require.False(f.t, strings.Contains(text, base64.StdEncoding.EncodeToString(content)), "%s holds %s in base64", place, key)
 		}
 	}
-	require.Equal(f.t, "tls.crt tls.key", f.kubectl("exec", pod, "--", "sh", "-c", "echo $(ls /run/secrets/postgres-tls)"),
+	require.Equal(f.t, "tls.crt tls.key", f.kubectl("exec", pod, "--", "sh", "-c", "echo $(ls "+contract.TLSPath+")"),
 		"the authority's key is not in the pod")
 }
 
@@ -116,10 +118,10 @@ func TestRenewedCertificateIsTakenOverWithoutARestart(t *testing.T) {
 	started := f.sql("select pg_postmaster_start_time()")
 
 	// What nine months without an update leave.
-	secret := f.secret("postgres-tls")
+	secret := f.secret(contract.TLSSecret)
 	soon := time.Now().Add(20 * 24 * time.Hour)
 	old, key := issue(t, secret["ca.crt"], secret["ca.key"], soon, "postgres."+f.Namespace+".svc")
-	f.replace("postgres-tls", map[string]string{"tls.crt": old, "tls.key": key})
+	f.replace(contract.TLSSecret, map[string]string{"tls.crt": old, "tls.key": key})
 	f.eventually("the server to show the old certificate", reloadTimeout, func() (string, bool) {
 		shown := f.shown()
 		return shown.NotAfter.String(), shown.NotAfter.Equal(soon.UTC().Truncate(time.Second))
@@ -137,7 +139,7 @@ func TestRenewedCertificateIsTakenOverWithoutARestart(t *testing.T) {
 	require.NotContains(t, f.verify(proven), "valid only until")
 	require.Equal(t, before["Pod/"+pod], f.objects()["Pod/"+pod])
 	require.Equal(t, started, f.sql("select pg_postmaster_start_time()"), "the server never stopped")
-	require.Equal(t, string(secret["ca.crt"]), string(f.secret("postgres-tls")["ca.crt"]))
+	require.Equal(t, string(secret["ca.crt"]), string(f.secret(contract.TLSSecret)["ca.crt"]))
 }
 
 func TestCertificateOfOnesOwn(t *testing.T) {
@@ -165,7 +167,7 @@ func TestCertificateOfOnesOwn(t *testing.T) {
 	require.Equal(t, []any{"db.example.com", authority}, []any{outputs["tlsServerName"], outputs["caCertificate"]})
 	require.Contains(t, f.verify(proven), "certificate of db.example.com checked (verify-full)")
 	require.NoError(t, f.connect(trusting(t, authority, "db.example.com")))
-	require.Contains(t, f.Kubectl(f.ctx, "get", "secret", "postgres-tls").Output, "NotFound", "none is made beside one's own")
+	require.Contains(t, f.Kubectl(f.ctx, "get", "secret", contract.TLSSecret).Output, "NotFound", "none is made beside one's own")
 
 	before := f.objects()["Pod/"+pod]
 	until := time.Now().Add(36 * time.Hour)
@@ -197,7 +199,7 @@ func TestNothingOnTheVolumeChangesWhoMayLogIn(t *testing.T) {
 	}
 	f.kubectl("exec", pod, "--", "sh", "-c", `echo "host all all all trust" >"$PGDATA/pg_hba.conf"; echo "ssl = off" >>"$PGDATA/postgresql.conf"`)
 	f.kubectl("delete", "pod", pod)
-	f.eventually("another pod to be ready", time.Minute, func() (string, bool) {
+	f.eventually("another pod to be ready", 3*time.Minute, func() (string, bool) {
 		result := f.Kubectl(f.ctx, "get", "pod", pod, `--output=jsonpath={.metadata.uid} {.status.conditions[?(@.type=="Ready")].status}`)
 		return result.String(), result.OK() && strings.HasSuffix(result.Stdout, " True") && !strings.HasPrefix(result.Stdout, before.UID)
 	})
@@ -240,7 +242,7 @@ func (f *fixture) connectAs(config *tls.Config, change func(*pgx.ConnConfig), lo
 	settings.Password, settings.TLSConfig = outputs["password"].(string), config
 	change(settings)
 	var result error
-	f.eventually("the node port to lead to the server", time.Minute, func() (string, bool) {
+	f.eventually("the node port to lead to the server", 3*time.Minute, func() (string, bool) {
 		ctx, cancel := context.WithTimeout(f.ctx, 10*time.Second)
 		defer cancel()
 		conn, err := pgx.ConnectConfig(ctx, settings)

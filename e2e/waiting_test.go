@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"stateful-postgres/internal/contract"
 )
 
 func TestUpdateSaysWhyItWaits(t *testing.T) {
@@ -19,23 +21,25 @@ func TestUpdateSaysWhyItWaits(t *testing.T) {
 	f.up(1)
 	f.verify(proven)
 
-	// With parameters, the check finds it out before the server is stopped.
+	// Most of it the check finds out before the server is stopped.
 	untouched := f.server()
-	f.ok(f.SetPath(f.ctx, "parameters.work_mem", "8MB"))
-	f.ok(f.Up(f.ctx))
-	f.ok(f.SetPath(f.ctx, `nodeSelector["example.com/disk"]`, "none"))
-	f.upUntil("pod postgres-check-", "nodes are available")
-	require.Equal(t, untouched, f.server())
-	f.ok(f.Unset(f.ctx, "parameters"))
+	for _, c := range []struct {
+		path, value string
+		says        []string
+	}{
+		{`nodeSelector["example.com/disk"]`, "none", []string{"pod postgres-check-", "nodes are available"}},
+		{"priorityClassName", "no-such-class", []string{"Job postgres-check", "no PriorityClass with name no-such-class was found"}},
+	} {
+		f.ok(f.SetPath(f.ctx, c.path, c.value))
+		f.upUntil(c.says...)
+		require.Equal(t, untouched, f.server(), c.path)
+		f.ok(f.UnsetPath(f.ctx, c.path))
+	}
 
+	// It does not ask for as much room as the server.
+	f.ok(f.SetPath(f.ctx, "resources.requests.cpu", "1000"))
 	f.upUntil("pod postgres-0 does not start: 0/")
-	f.ok(f.Unset(f.ctx, "nodeSelector"))
-	f.upAfterKill()
-	f.verify(proven)
-
-	f.ok(f.Set(f.ctx, "priorityClassName", "no-such-class"))
-	f.upUntil("no PriorityClass with name no-such-class was found")
-	f.ok(f.Unset(f.ctx, "priorityClassName"))
+	f.ok(f.Unset(f.ctx, "resources"))
 	f.upAfterKill()
 	f.verify(proven)
 }
@@ -46,14 +50,14 @@ func TestServerStartsBeforeALoadBalancerHasAnAddress(t *testing.T) {
 	f.ok(f.Set(f.ctx, "serviceType", "LoadBalancer"))
 	f.ok(f.Set(f.ctx, "replicas", "1"))
 	update := f.startUp()
-	f.eventually("the server to be ready", time.Minute, func() (string, bool) {
+	f.eventually("the server to be ready", 3*time.Minute, func() (string, bool) {
 		seen := f.Kubectl(f.ctx, "get", "pod", pod, "--output=jsonpath={.status.containerStatuses[0].ready}")
 		return seen.String(), seen.Stdout == "true"
 	})
-	if f.kubectl("get", "service", "postgres", "--output=jsonpath={.status.loadBalancer.ingress}") == "" {
+	if f.kubectl("get", "service", contract.Service, "--output=jsonpath={.status.loadBalancer.ingress}") == "" {
 		update.waitFor("service postgres has no address")
 		// In place of the load balancer that this cluster lacks.
-		f.kubectl("patch", "service", "postgres", "--subresource=status", "--type=merge",
+		f.kubectl("patch", "service", contract.Service, "--subresource=status", "--type=merge",
 			`--patch={"status":{"loadBalancer":{"ingress":[{"ip":"192.0.2.7"}]}}}`)
 	}
 	require.NoError(t, update.wait(), "%s", update.output())
@@ -64,17 +68,19 @@ func TestServerStartsBeforeALoadBalancerHasAnAddress(t *testing.T) {
 	// is enforced is the business of the cluster's network; the local cluster's
 	// does not.
 	const policy = "--output=jsonpath={.spec.ingress}"
-	require.Equal(t, `[{"ports":[{"port":5432,"protocol":"TCP"}]}]`, f.kubectl("get", "networkpolicy", "postgres", policy))
+	require.Equal(t, `[{"ports":[{"port":5432,"protocol":"TCP"}]}]`, f.kubectl("get", "networkpolicy", contract.NetworkPolicy, policy))
 	before := f.server()
 	f.ok(f.Set(f.ctx, "serviceType", "ClusterIP"))
 	f.ok(f.Up(f.ctx))
 	require.Equal(t, `[{"from":[{"namespaceSelector":{}}],"ports":[{"port":5432,"protocol":"TCP"}]}]`,
-		f.kubectl("get", "networkpolicy", "postgres", policy))
+		f.kubectl("get", "networkpolicy", contract.NetworkPolicy, policy))
 	f.ok(f.SetPath(f.ctx, "allowFrom[0]", "10.0.0.0/8"))
 	f.ok(f.SetPath(f.ctx, "allowFrom[1]", "192.0.2.7/32"))
 	f.ok(f.Up(f.ctx))
-	require.Equal(t, `[{"from":[{"ipBlock":{"cidr":"10.0.0.0/8"}},{"ipBlock":{"cidr":"192.0.2.7/32"}}],"ports":[{"port":5432,"protocol":"TCP"}]}]`,
-		f.kubectl("get", "networkpolicy", "postgres", policy))
+	require.Equal(t, `[{"from":[{"ipBlock":{"cidr":"10.0.0.0/8"}},{"ipBlock":{"cidr":"192.0.2.7/32"}},`+
+		// The check asks the server that runs.
+		`{"podSelector":{"matchLabels":{"app.kubernetes.io/managed-by":"pulumi","app.kubernetes.io/name":"postgres-check"}}}],"ports":[{"port":5432,"protocol":"TCP"}]}]`,
+		f.kubectl("get", "networkpolicy", contract.NetworkPolicy, policy))
 	require.Equal(t, before, f.server(), "neither the Service nor the policy is the server's business")
 }
 
@@ -110,10 +116,14 @@ func (f *fixture) startUp() *update {
 	return u
 }
 
+// printTimeout is for an update to get to what it prints; the check of the
+// settings comes before.
+const printTimeout = 2 * time.Minute
+
 // waitFor waits until the running update has printed a line with all texts.
 func (u *update) waitFor(texts ...string) {
 	u.f.t.Helper()
-	u.f.eventually(fmt.Sprintf("the update to print %q", texts), time.Minute, func() (string, bool) {
+	u.f.eventually(fmt.Sprintf("the update to print %q", texts), printTimeout, func() (string, bool) {
 		output := u.output()
 		for line := range strings.Lines(output) {
 			found := true

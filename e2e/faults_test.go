@@ -1,0 +1,126 @@
+package e2e
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+	"text/tabwriter"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"stateful-postgres/internal/faults"
+)
+
+var (
+	faultPattern = flag.String("fault", "", "regular expression for the faults of TestMembersLoseNoAcknowledgedWrite (default each kind once)")
+	faultTimes   = flag.Int("times", 1, "how often each of them strikes")
+)
+
+// faultTimeout is for one fault, until all servers follow again.
+const faultTimeout = 5 * time.Minute
+
+// chosenFaults are those that were asked for. All nodes come back in every order
+// only when that is asked for: one order is enough for each kind once.
+func chosenFaults(t *testing.T, ofNodes bool) []faults.Fault {
+	t.Helper()
+	pattern, err := regexp.Compile(*faultPattern)
+	require.NoError(t, err, "-fault")
+	var chosen []faults.Fault
+	var names []string
+	matched := false
+	for _, fault := range faults.All() {
+		names = append(names, fault.Name)
+		if *faultPattern == "" && strings.HasPrefix(fault.Name, "all-crashed-") && fault.Name != "all-crashed-2-1-0" {
+			continue
+		}
+		if pattern.MatchString(fault.Name) {
+			matched = true
+			if fault.OfNodes == ofNodes {
+				chosen = append(chosen, fault)
+			}
+		}
+	}
+	require.True(t, matched, "-fault %q: expected to match one or more of %s", *faultPattern, strings.Join(names, ", "))
+	if len(chosen) == 0 {
+		t.Skipf("-fault %q asks for none of these", *faultPattern)
+	}
+	return chosen
+}
+
+func TestMembersLoseNoAcknowledgedWrite(t *testing.T) {
+	t.Parallel()
+	meetAll(t, "faults", chosenFaults(t, false))
+}
+
+// Alone on the cluster: what happens to a node happens to everything on it.
+func TestMembersSurviveTheirNodes(t *testing.T) {
+	meetAll(t, "nodes", chosenFaults(t, true))
+}
+
+func meetAll(t *testing.T, subject string, chosen []faults.Fault) {
+	t.Helper()
+	f := setupFor(t, subject, testTimeout+time.Duration(len(chosen)**faultTimes)*faultTimeout)
+	m := openMembers(t, f, 3)
+	whole := m.ctx
+	pauses := make([][]time.Duration, len(chosen))
+	for range *faultTimes {
+		for i, fault := range chosen {
+			t.Run(fault.Name, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(whole, faultTimeout)
+				defer cancel()
+				m.t, m.ctx = t, ctx
+				pauses[i] = append(pauses[i], m.meet(fault))
+			})
+			m.t, m.ctx = f.t, whole
+			if t.Failed() {
+				return
+			}
+		}
+	}
+	t.Log(pauseTable(chosen, pauses))
+}
+
+// meet lets a fault strike and come to its end, and requires that nothing is lost.
+// It returns the longest time without an acknowledged write.
+func (m *members) meet(fault faults.Fault) time.Duration {
+	m.t.Helper()
+	m.settled(m.site.Replicas)
+	m.progress()
+	m.longestPause()
+	require.NoError(m.t, fault.Strike(m.ctx, m.site))
+	var inside []int64
+	if fault.Heal != nil {
+		if !strings.HasPrefix(fault.Name, "all-") {
+			m.progress()
+		}
+		var err error
+		inside, err = fault.Heal(m.ctx, m.site)
+		require.NoError(m.t, err)
+	}
+	m.progress()
+	pause := m.longestPause()
+	m.settled(m.site.Replicas)
+	m.progress()
+	m.requireEverything(inside...)
+	m.verify(proven)
+	m.t.Logf("%s: %s without an acknowledged write", fault.Does, pause)
+	return pause
+}
+
+// pauseTable says for each fault how long no write was acknowledged.
+func pauseTable(chosen []faults.Fault, pauses [][]time.Duration) string {
+	var text strings.Builder
+	fmt.Fprintln(&text, "time without an acknowledged write:")
+	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "fault\ttimes\tmedian\tp95\tmax")
+	for i, fault := range chosen {
+		median, p95, most := faults.Summary(pauses[i])
+		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\n", fault.Name, len(pauses[i]), median, p95, most)
+	}
+	w.Flush()
+	return text.String()
+}
