@@ -222,6 +222,33 @@ func TestPodThatWaitsForTheVolumeCanBeStopped(t *testing.T) {
 	require.Equal(t, 1, strings.Count(p.record(t), "server: "))
 }
 
+// A signal may come at any moment of the start, not only while it waits.
+func TestStartThatIsStoppedStartsNoServer(t *testing.T) {
+	t.Parallel()
+	for _, program := range []string{"rm", "flock", "date", "stat", "cksum", "cat"} {
+		for _, signal := range []string{"TERM", "INT"} {
+			t.Run(program+" "+signal, func(t *testing.T) {
+				t.Parallel()
+				p := newPod(t, image(""))
+				p.write(t, "PG_VERSION")
+				path, err := exec.LookPath(program)
+				require.NoError(t, err)
+				// It stops process 1, which leads the group, once, and then does what it is
+				// there for.
+				p.program(t, program, `read -r _ _ _ _ group _ </proc/$$/stat
+if (set -C; : >"$RECORD.stopped") 2>/dev/null; then kill -`+signal+` "$group"; fi
+exec `+path+` "$@"
+`)
+				s := p.begin(t)
+				s.exited()
+				require.Equal(t, 143, s.cmd.ProcessState.ExitCode(), s.console())
+				require.FileExists(t, filepath.Join(p.dir, "record.stopped"))
+				require.NoFileExists(t, filepath.Join(p.dir, "record"), "no server")
+			})
+		}
+	}
+}
+
 func TestVolumeThatCannotBeLockedIsNotUsed(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

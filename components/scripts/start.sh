@@ -5,6 +5,10 @@
 # would put the password into the server's environment.
 set -eu
 
+# As process 1 a shell ignores what it does not trap, and the pod would be killed
+# at the end of its grace period. Whatever it becomes decides for itself.
+trap 'exit 143' INT TERM
+
 # What the probes know of this start: whether the server was ready once and is
 # now, with which files it began, and what is done before it is there. An earlier
 # container of the same pod left its own.
@@ -59,8 +63,6 @@ initialize() {
     staging="$PGDATA.initializing"
     rm -rf "$staging" "$run/initialized" "$run/code"
     echo "initializing the volume" >"$doing"
-    # As process 1 a shell ignores what it does not trap.
-    trap 'exit 143' INT TERM
     (
         code=0
         # In place of the server, the entrypoint finds a `postgres` that leaves a mark.
@@ -70,7 +72,6 @@ initialize() {
         echo "$end_of_output"
     ) 2>&1 | show_progress &
     wait "$!"
-    trap - INT TERM
     read -r code <"$run/code"
     # The entrypoint sources scripts, and one that exits ends it with any code.
     if [ "$code" -ne 0 ] || [ ! -e "$run/initialized" ]; then

@@ -41,13 +41,12 @@ take_volume() {
         fi
         echo waiting >"$doing"
         echo "start: $(who_holds)"
-        waiting=
-        # As process 1 a shell ignores what it does not trap.
-        trap 'kill $waiting || :; exit 143' INT TERM
+        # In the background, because a signal interrupts nothing but a wait.
         flock "$file" &
         waiting=$!
+        trap 'kill "$waiting"; exit 143' INT TERM
         wait "$waiting"
-        trap - INT TERM
+        trap 'exit 143' INT TERM
         echo "start: the volume is free now"
     done
     # On a full volume it stays unsaid.
