@@ -96,10 +96,25 @@ func (c *Checker) changedBehind(ctx context.Context, observed *kubernetes.Observ
 	return c.checkServer(ctx, observed)
 }
 
-// waitReady waits until as many pods as desired are ready and the Service leads to one. When the
-// wait ends from outside, what was seen last is returned.
+// waitReady waits until as many pods as desired are ready and the Service leads to one. Of several
+// servers the primary has all rows: where it is ready, the others are not waited for beyond the time
+// to agree. When the wait ends from outside, what was seen last is returned.
 func (c *Checker) waitReady(ctx context.Context, observed *kubernetes.Observation, desired int) (*kubernetes.Observation, error) {
-	return c.observeUntil(ctx, observed, func(o *kubernetes.Observation) string { return notReady(o, desired) })
+	var serves time.Time
+	return c.observeUntil(ctx, observed, func(o *kubernetes.Observation) string {
+		waiting := notReady(o, desired)
+		if waiting == "" || !c.several() || o.PrimaryPod() == nil {
+			serves = time.Time{}
+			return waiting
+		}
+		if serves.IsZero() {
+			serves = time.Now()
+		}
+		if time.Since(serves) > c.settleTime() {
+			return ""
+		}
+		return waiting
+	})
 }
 
 // observeUntil looks again and again until pending finds nothing to wait for. Pending says what is
@@ -126,7 +141,7 @@ func (c *Checker) observeUntil(ctx context.Context, observed *kubernetes.Observa
 	}
 }
 
-// notReady says what is missing until the server can be reached; empty when nothing is.
+// notReady says what is missing until all servers can be reached; empty when nothing is.
 func notReady(observed *kubernetes.Observation, desired int) string {
 	if missing := missingTrusted(observed); missing != "" {
 		return missing
@@ -182,10 +197,12 @@ func (c *Checker) checkRunning(ctx context.Context, observed *kubernetes.Observa
 		c.cutShort(ctx)
 		c.add(report.Kubernetes, "pod", report.Unknown, "waited in vain: "+waiting,
 			fmt.Sprintf("see: kubectl -n %s describe pod, kubectl -n %s logs statefulset/%s", observed.Objects.Namespace, observed.Objects.Namespace, observed.Objects.StatefulSet))
-		return
 	}
 	for i := range observed.Pods {
 		pod := &observed.Pods[i]
+		if !kubernetes.IsReady(pod) {
+			continue
+		}
 		detail := fmt.Sprintf("%s runs on %s", pod.Name, pod.Spec.NodeName)
 		if pod.Status.StartTime != nil {
 			detail += ", for " + age(pod.Status.StartTime.Time)
@@ -201,8 +218,8 @@ func (c *Checker) checkRunning(ctx context.Context, observed *kubernetes.Observa
 		}
 		c.add(report.Kubernetes, "pod", report.Passed, detail, "")
 	}
-	if observed.Objects.HighAvailability {
-		// Where the Services have to lead is for the servers to say.
+	if observed.Objects.HighAvailability || waiting != "" {
+		// Where the Services of several have to lead is for the servers to say.
 		return
 	}
 	if service := observed.Services[observed.Objects.Service]; service != nil {

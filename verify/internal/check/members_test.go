@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -48,6 +49,8 @@ type several struct {
 	config, leader, sync string
 	standbys             []int
 	without              []string
+	// down are the ordinals whose pods are not ready, and whose servers nobody can ask.
+	down []int
 	// forbidden are the resources that the user may not get.
 	forbidden []string
 	// claims is how many ordinals have one; change is applied to them.
@@ -111,6 +114,8 @@ func (s *several) objects() []runtime.Object {
 		role := contract.RoleReplica
 		if ordinal == s.primary {
 			role, port = contract.RolePrimary, server.Port
+		} else if slices.Contains(s.down, ordinal) {
+			pod.Status = corev1.PodStatus{Phase: corev1.PodPending}
 		} else {
 			standbys = append(standbys, pod.Name)
 		}
@@ -219,6 +224,9 @@ func (s *several) look() *report.Report {
 func (s *several) forward(ctx context.Context, pod *corev1.Pod, _ int) (string, error) {
 	if s.noForward != nil {
 		return "", s.noForward
+	}
+	if slices.Contains(s.down, kubernetes.Ordinal(pod.Name)) {
+		return "", errors.New("pod is not running")
 	}
 	forwards := &pgtest.Forwards{To: net.JoinHostPort("127.0.0.1", strconv.Itoa(s.servers[kubernetes.Ordinal(pod.Name)].Port))}
 	return forwards.Forward(ctx)
@@ -852,6 +860,24 @@ func TestCommitWhoseWaitWasGivenUpIsCountedApart(t *testing.T) {
 }
 
 // Patroni lets nobody take the writes who lacks one.
+func TestRowsAreLookedAtWithOneServerDown(t *testing.T) {
+	t.Parallel()
+	s := newSeveral(t, 2)
+	s.proven()
+	s.down = []int{2}
+	r := s.look()
+	require.Equal(t, report.ExitUnknown, r.ExitCode, r.Summary)
+	requireCheck(t, r, "pod", report.Unknown, "waited in vain: pod postgres-2 is pending and not ready")
+	require.Len(t, all(r, "pod"), 3, "and the two that are ready")
+	require.NotNil(t, r.Rows)
+	require.Equal(t, int64(check.DefaultRows), r.Rows.Required)
+	require.Equal(t, r.Rows.Required, r.Rows.Intact)
+	require.Equal(t, int64(check.DefaultRows), r.Rows.Added, "the primary takes writes")
+
+	s.down = nil
+	require.Equal(t, int64(2*check.DefaultRows), s.proven().Rows.Required)
+}
+
 func TestServerThatAllOthersWaitForIsNamed(t *testing.T) {
 	t.Parallel()
 	s := newSeveral(t, 0)
