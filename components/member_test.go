@@ -10,7 +10,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -144,9 +146,14 @@ func TestDatabaseOfAMember(t *testing.T) {
 // With the real python: what it asks, and that all that it can be asked for is there.
 func TestMembersAskTheAPIServer(t *testing.T) {
 	t.Parallel()
-	annotations := `{"leader": "postgres-1", "sync_standby": "postgres-0,postgres-2"}`
+	const sync = `{"leader": "postgres-1", "sync_standby": "postgres-0,postgres-2"}`
+	// By the name of the test, which is the namespace.
+	leaders := map[string]string{}
 	api := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("Authorization") != "Bearer token" || r.URL.Path != "/api/v1/namespaces/shop/configmaps/postgres-ha-sync" {
+		path, found := strings.CutPrefix(r.URL.Path, "/api/v1/namespaces/")
+		namespace, name, _ := strings.Cut(path, "/configmaps/")
+		annotations := map[string]string{"postgres-ha-sync": sync, "postgres-ha-leader": leaders[namespace]}[name]
+		if r.Header.Get("Authorization") != "Bearer token" || !found || annotations == "" {
 			http.NotFound(w, r)
 			return
 		}
@@ -159,12 +166,27 @@ func TestMembersAskTheAPIServer(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(account, "token"), []byte("token\n"), 0o600))
 	host, port, err := net.SplitHostPort(api.Listener.Addr().String())
 	require.NoError(t, err)
-	for command, says := range map[string]string{"trusted": "postgres-1 postgres-0 postgres-2\n", "leader": "postgres-1\n"} {
-		python := exec.CommandContext(t.Context(), "python3", "scripts/members.py", command)
-		python.Env = append(os.Environ(), "POD_NAME=postgres-0", "MEMBERS=postgres-ha", "NAMESPACE=shop", "ACCOUNT="+account,
+	renewed := func(ago time.Duration) string {
+		return fmt.Sprintf(`{"leader": "postgres-1", "renewTime": %q}`, time.Now().Add(-ago).UTC().Format("2006-01-02T15:04:05.000000+00:00"))
+	}
+	const missing = "no server takes the writes: only postgres-1 or postgres-0 or postgres-2 has every acknowledged one (ConfigMap postgres-ha-sync)\n"
+	tests := map[string]struct{ command, leader, says string }{
+		"who-has-every-write": {"trusted", "{}", "postgres-1 postgres-0 postgres-2\n"},
+		"who-took-the-writes": {"leader", "{}", "postgres-1\n"},
+		"a-primary":           {"missing", renewed(time.Second), ""},
+		"an-election":         {"missing", renewed(20 * time.Second), ""},
+		"a-primary-is-dead":   {"missing", renewed(time.Minute), missing},
+		"a-primary-let-go":    {"missing", "{}", missing},
+	}
+	for name, test := range tests {
+		leaders[name] = test.leader
+	}
+	for name, test := range tests {
+		python := exec.CommandContext(t.Context(), "python3", "scripts/members.py", test.command)
+		python.Env = append(os.Environ(), "POD_NAME=postgres-0", "MEMBERS=postgres-ha", "NAMESPACE="+name, "ACCOUNT="+account,
 			"TMPDIR="+t.TempDir(), "KUBERNETES_SERVICE_HOST="+host, "KUBERNETES_SERVICE_PORT="+port)
 		said, err := python.CombinedOutput()
 		require.NoError(t, err, "%s", said)
-		require.Equal(t, says, string(said))
+		require.Equal(t, test.says, string(said), name)
 	}
 }

@@ -130,9 +130,10 @@ def config(path):
 def missing():
     """Says for whom this server waits, when nobody takes the writes."""
     lead = annotations("leader")
-    # A server that was killed leaves its name there.
+    # A server that was killed leaves its name there, for as long as Patroni waits for
+    # it, and for the moments of an election.
     renewed = lead.get("renewTime")
-    if lead.get("leader") and renewed and datetime.now(timezone.utc) - datetime.fromisoformat(renewed) < timedelta(seconds=40):
+    if lead.get("leader") and renewed and datetime.now(timezone.utc) - datetime.fromisoformat(renewed) < timedelta(seconds=30):
         return
     names = trusted()
     if names:

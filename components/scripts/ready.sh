@@ -75,6 +75,7 @@ require_following() {
         fi
         tries=$((tries - 1))
         if [ "$tries" -eq 0 ]; then
+            python3 "${0%/*}/members.py" missing 2>/dev/null || :
             echo "the server does not follow the primary yet"
             return 1
         fi
