@@ -22,8 +22,6 @@ const (
 	// mostMembers are the servers that faults strike, and the most whose commits are
 	// counted.
 	mostMembers = 3
-	// faultTimeout is for one fault, until all servers follow again.
-	faultTimeout = 6 * time.Minute
 	// commitTime is how long commits are counted.
 	commitTime = 5 * time.Second
 )
@@ -87,7 +85,7 @@ func measureFaults(ctx context.Context, b *bench) (findings, error) {
 	}{fault: "image"})
 	for run := range b.runs {
 		for _, one := range measured {
-			pause, err := interrupt(ctx, site, known[one.fault])
+			pause, err := site.Meet(ctx, known[one.fault])
 			if err != nil {
 				return findings{}, fmt.Errorf("%s: %w", one.fault, err)
 			}
@@ -129,39 +127,6 @@ func (s *server) twoImages(ctx context.Context, site *faults.Site) ([2]string, e
 	named := s.Kubectl(ctx, "get", "pod", primary, "--output=jsonpath={.spec.containers[0].image}")
 	digest := s.Kubectl(ctx, "get", "pod", primary, "--output=jsonpath={.status.containerStatuses[0].imageID}")
 	return [2]string{strings.TrimSpace(named.Stdout), strings.TrimSpace(digest.Stdout)}, errors.Join(named.Err(), digest.Err())
-}
-
-// interrupt lets a fault strike and come to its end. It returns the longest time
-// without an acknowledged write; a lost one is an error.
-func interrupt(ctx context.Context, site *faults.Site, fault faults.Fault) (time.Duration, error) {
-	ctx, cancel := context.WithTimeout(ctx, faultTimeout)
-	defer cancel()
-	if err := errors.Join(site.UntilSettled(ctx), site.UntilWritten(ctx, steadyWrites)); err != nil {
-		return 0, err
-	}
-	start := time.Now()
-	if err := fault.Strike(ctx, site); err != nil {
-		return 0, err
-	}
-	if err := site.UntilWritten(ctx, steadyWrites); err != nil {
-		return 0, err
-	}
-	pause := site.Writer.LongestPause(start)
-	var inside []int64
-	if fault.Heal != nil {
-		var err error
-		if inside, err = fault.Heal(ctx, site); err != nil {
-			return 0, err
-		}
-	}
-	if err := site.UntilSettled(ctx); err != nil {
-		return 0, err
-	}
-	lost, of, err := site.Lost(ctx, inside...)
-	if len(lost) > 0 {
-		err = errors.Join(err, fmt.Errorf("%d of %d acknowledged rows are lost, the first is %d", len(lost), of, lost[0]))
-	}
-	return pause, err
 }
 
 // measureCommits counts commits a second with one to three servers and some

@@ -63,7 +63,7 @@ func setupFor(t *testing.T, subject string, timeout time.Duration) *fixture {
 			for _, arguments := range [][]string{
 				{"get", "all,pvc,cm,secret", "--output=wide"},
 				{"describe", "pod"},
-				{"logs", pod, "--all-containers", "--tail=50"},
+				{"logs", "--selector=" + contract.LabelName + "=" + contract.StatefulSet, "--all-containers", "--prefix", "--tail=300"},
 				{"get", "events", "--sort-by=.lastTimestamp"},
 			} {
 				t.Log(s.Kubectl(ctx, arguments...))

@@ -162,6 +162,7 @@ func TestMembersFromYAML(t *testing.T) {
 	m.query("create table kept (one bigint)")
 	scale(3)
 
+	m.settled(3)
 	m.handOver(contract.PodName(2))
 	m.settled(3)
 	scale(1)

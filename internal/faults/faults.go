@@ -20,6 +20,8 @@ type Fault struct {
 	// OfNodes says that it happens to nodes, with all that runs there. Only the local
 	// cluster can do that.
 	OfNodes bool
+	// Total says that nobody takes writes until it heals.
+	Total bool
 	// Strike lets it happen.
 	Strike func(context.Context, *Site) error
 	// Heal brings back what was taken away; nil when the cluster does that by itself.
@@ -275,7 +277,7 @@ func allNodes(order []int) Fault {
 	}
 	var nodes []string
 	return Fault{
-		Name: name, Does: fmt.Sprintf("all nodes lose power, and come back one at a time, those of the pods %v", order), OfNodes: true,
+		Name: name, Does: fmt.Sprintf("all nodes lose power, and come back one at a time, those of the pods %v", order), OfNodes: true, Total: true,
 		Strike: func(ctx context.Context, s *Site) error {
 			nodes = nil
 			for _, ordinal := range order {

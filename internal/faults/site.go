@@ -30,6 +30,11 @@ const (
 	// primaryTimeout is for somebody to take the writes.
 	primaryTimeout = 3 * time.Minute
 
+	// meetTimeout is for one fault, until all servers follow again.
+	meetTimeout = 6 * time.Minute
+	// steadyWrites are acknowledged before a fault and after it.
+	steadyWrites = 50
+
 	// writePace is from one write to the next, and between attempts to connect.
 	writePace = 10 * time.Millisecond
 	// writeTimeout is for one write. One that waits for a standby is given the time
@@ -237,6 +242,47 @@ func (s *Site) Lost(ctx context.Context, besides ...int64) (lost []int64, of int
 	}
 	lost = slices.DeleteFunc(slices.Clone(acknowledged), func(id int64) bool { return there[strconv.FormatInt(id, 10)] })
 	return lost, len(acknowledged), nil
+}
+
+// Meet lets a fault strike and come to its end, and waits until all servers follow
+// again. It returns the longest time without an acknowledged write. A write that is
+// lost is an error.
+func (s *Site) Meet(ctx context.Context, fault Fault) (pause time.Duration, err error) {
+	ctx, cancel := context.WithTimeout(ctx, meetTimeout)
+	defer cancel()
+	if err := s.UntilSettled(ctx); err != nil {
+		return 0, err
+	}
+	if err := s.UntilWritten(ctx, steadyWrites); err != nil {
+		return 0, err
+	}
+	struck := time.Now()
+	if err := fault.Strike(ctx, s); err != nil {
+		return 0, err
+	}
+	var inside []int64
+	if fault.Heal != nil {
+		if !fault.Total {
+			if err := s.UntilWritten(ctx, steadyWrites); err != nil {
+				return 0, err
+			}
+		}
+		if inside, err = fault.Heal(ctx, s); err != nil {
+			return 0, err
+		}
+	}
+	if err := s.UntilWritten(ctx, steadyWrites); err != nil {
+		return 0, err
+	}
+	if err := s.UntilSettled(ctx); err != nil {
+		return 0, err
+	}
+	pause = s.Writer.LongestPause(struck)
+	lost, of, err := s.Lost(ctx, inside...)
+	if len(lost) > 0 {
+		err = errors.Join(err, fmt.Errorf("%d of %d acknowledged rows are lost: %v", len(lost), of, lost))
+	}
+	return pause, err
 }
 
 // Until looks until it sees what is waited for. Its error says what it saw last.
