@@ -10,6 +10,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -189,4 +191,49 @@ func TestMembersAskTheAPIServer(t *testing.T) {
 		require.NoError(t, err, "%s", said)
 		require.Equal(t, test.says, string(said), name)
 	}
+}
+
+func TestReceiverThatWaitsForAPrimaryThatIsGoneBeginsAnew(t *testing.T) {
+	t.Parallel()
+	p := newPod(t, map[string]string{"psql": `case "$*" in
+*"show primary_conninfo"*) echo "host=10.0.0.1 port=5432" ;;
+*"show primary_slot_name"*) echo postgres_0 ;;
+*walreceiver*) echo "$RECEIVER" ;;
+*"host=10.0.0.1"*) exit "${PRIMARY-0}" ;;
+*) exit 1 ;;
+esac`})
+	waits := filepath.Join(p.dir, "waits")
+	// waited runs what a probe runs, after a receiver has waited so long.
+	waited := func(seconds int, with ...string) (gone bool, log string) {
+		receiver := exec.Command("sleep", "60")
+		require.NoError(t, receiver.Start())
+		ended := make(chan error, 1)
+		go func() { ended <- receiver.Wait() }()
+		pid := strconv.Itoa(receiver.Process.Pid)
+		require.NoError(t, os.WriteFile(waits, fmt.Appendf(nil, "%s %d", pid, time.Now().Unix()-int64(seconds)), 0o600))
+		require.NoError(t, os.WriteFile(filepath.Join(p.dir, "log"), nil, 0o600))
+		python := exec.CommandContext(t.Context(), "python3", "scripts/members.py", "catch_up")
+		python.Env = append(append(slices.Clone(p.env), "POD_NAME=postgres-0", "MEMBERS=postgres-ha", "TMPDIR="+p.dir, "RECEIVER="+pid,
+			"POD_LOG="+filepath.Join(p.dir, "log")), with...)
+		said, err := python.CombinedOutput()
+		require.Equal(t, len(with) > 0, err != nil, "%s", said)
+		written, err := os.ReadFile(filepath.Join(p.dir, "log"))
+		require.NoError(t, err)
+		select {
+		case <-ended:
+			return true, string(written)
+		case <-time.After(300 * time.Millisecond):
+			require.NoError(t, receiver.Process.Kill())
+			return false, string(written)
+		}
+	}
+	gone, log := waited(30)
+	require.False(t, gone)
+	require.Empty(t, log)
+	gone, _ = waited(90, "PRIMARY=2")
+	require.False(t, gone, "the primary does not answer")
+	gone, log = waited(90)
+	require.True(t, gone)
+	require.Equal(t, "members: the primary answers, and its log does not come; it is asked for anew\n", log)
+
 }

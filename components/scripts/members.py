@@ -9,6 +9,7 @@ import hmac
 import json
 import os
 import shlex
+import signal
 import ssl
 import subprocess
 import sys
@@ -256,18 +257,48 @@ def query(statement, *where):
 
 
 def catch_up():
-    """A standby that was away for longer than the primary keeps the log for it
-    copies all files anew. Its slot on the primary says so, for good: Patroni makes
-    another one when it is gone."""
+    """Helps a standby that does not follow, although the primary answers."""
     primary, slot = query("show primary_conninfo"), query("show primary_slot_name")
     if not primary or not slot:
         return
+    # One that was away for longer than the primary keeps the log for it copies all
+    # files anew. Its slot on the primary says so, for good: Patroni makes another one
+    # when it is gone.
     lost = "from pg_replication_slots where slot_name = '%s' and wal_status = 'lost' and not active" % slot
     where = ("--dbname", primary + " dbname=postgres connect_timeout=3")
     if query("select 1 " + lost, *where):
-        print("members: the primary has no longer the log that this server needs; it copies all files anew")
+        say("the primary has no longer the log that this server needs; it copies all files anew")
         call("reinitialize")
         query("select pg_drop_replication_slot(slot_name) " + lost, *where)
+        return
+    # PostgreSQL's receiver has no time limit until the log comes: with a primary that
+    # goes away in that moment it waits until the network says so, for hours.
+    receiver = query("select pid from pg_stat_activity where backend_type = 'walreceiver'")
+    if receiver and waited(receiver) > 60:
+        say("the primary answers, and its log does not come; it is asked for anew")
+        os.kill(int(receiver), signal.SIGTERM)
+
+
+def waited(receiver):
+    """For how many seconds this receiver has waited. The probe removes the file when
+    the log comes."""
+    path = os.path.join(ENV.get("TMPDIR", "/tmp"), "waits")
+    now = time.time()
+    try:
+        known, since = read(path).split()
+    except (OSError, ValueError):
+        known = since = ""
+    if known != receiver:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write("%s %s" % (receiver, now))
+        return 0
+    return now - float(since)
+
+
+def say(text):
+    """In the log of the pod: what a probe prints is seen only when it fails."""
+    with open(ENV.get("POD_LOG", "/proc/1/fd/1"), "w", encoding="utf-8") as log:
+        log.write("members: %s\n" % text)
 
 
 def changed(_, role, __):

@@ -89,11 +89,12 @@ streams() {
     [ "$receiver" = streaming ]
 }
 
-# catch_up lets a standby begin anew that cannot follow any more. It keeps nobody
-# from being ready.
+# catch_up helps a standby that does not follow. It keeps nobody from being ready.
 catch_up() {
     if [ -e "$PGDATA/standby.signal" ] && ! streams; then
         python3 "${0%/*}/members.py" catch_up || :
+    else
+        rm -f "$run/waits"
     fi
 }
 
