@@ -137,7 +137,7 @@ func declare(ctx *pulumi.Context, name string, parent *Postgres, d objects.Descr
 		l.err = reportWaiting(ctx, parent, d, m, way)
 	}
 	if l.err == nil {
-		m.password, l.err = inEffect(ctx, d, m, behaviour, way)
+		m.password, l.err = inEffect(ctx, parent, d, m, behaviour, way)
 	}
 	if !d.DataExpected() {
 		m.marker = add(l, corev1.NewConfigMap, objects.Marker(d), m.statefulSet)
@@ -269,7 +269,7 @@ func handOver(ctx *pulumi.Context, name string, parent *Postgres, d objects.Desc
 
 // inEffect is the password once the servers have it, and the parameters that all
 // members have alike.
-func inEffect(ctx *pulumi.Context, d objects.Description, m made, behaviour *corev1.ConfigMap, way observe.Way) (pulumi.StringOutput, error) {
+func inEffect(ctx *pulumi.Context, p *Postgres, d objects.Description, m made, behaviour *corev1.ConfigMap, way observe.Way) (pulumi.StringOutput, error) {
 	password := objects.Password(m.credentials)
 	if ctx.DryRun() || d.Observed.NoCluster || !d.Settings.HighAvailability || *d.Settings.Replicas == 0 {
 		return password, nil
@@ -281,7 +281,7 @@ func inEffect(ctx *pulumi.Context, d objects.Description, m made, behaviour *cor
 	return pulumi.All(password, objects.PasswordDigest(m.credentials), m.statefulSet.ID(), behaviour.ID()).ApplyT(func(all []any) (string, error) {
 		return all[0].(string), effect.Wait(ctx.Context(), core.Pods(d.Settings.Namespace), effect.Wanted{
 			Members: *d.Settings.Replicas, Password: all[1].(string), Parameters: objects.AgreedParameters(d.Settings),
-		})
+		}, func(text string) { _ = ctx.Log.Warn(text, &pulumi.LogArgs{Resource: p}) })
 	}).(pulumi.StringOutput), nil
 }
 

@@ -40,8 +40,10 @@ esac`,
 func newMember(t *testing.T, name, trusted string) *pod {
 	t.Helper()
 	p := newPod(t, memberImage())
+	secret := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(secret, "REPLICATION_PASSWORD"), []byte("hunter2"), 0o600))
 	p.env = append(p.env, "HIGH_AVAILABILITY=true", "STATEFUL_SET=postgres", "MEMBERS=postgres-ha", "NAMESPACE=shop",
-		"POD_NAME="+name, "TRUSTED="+trusted)
+		"POD_NAME="+name, "TRUSTED="+trusted, "MEMBERS_SECRET="+secret)
 	return p
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"stateful-postgres/internal/contract"
+	"stateful-postgres/internal/stack"
 )
 
 // What makes verify end with 1: a promise that somebody took back by hand.
@@ -23,22 +24,29 @@ func TestMembersLossWithoutThePromiseIsFound(t *testing.T) {
 	primary := m.primary()
 	standby := contract.PodName(1)
 	require.Equal(t, pod, primary)
-	// As somebody does who wants the writes to go on, whatever it costs.
-	promise := m.kubectl("get", "configmap", contract.MembersConfig, "--output=jsonpath={.metadata.annotations.config}")
-	broken := strings.NewReplacer(`"synchronous_mode":true`, `"synchronous_mode":false`, `"synchronous_mode_strict":true`, `"synchronous_mode_strict":false`).Replace(promise)
-	require.NotEqual(t, promise, broken)
-	m.kubectl("annotate", "configmap", contract.MembersConfig, "--overwrite", "config="+broken)
-	m.eventually("no synchronous standby", 3*time.Minute, func() (string, bool) {
-		names := m.query("show synchronous_standby_names")
-		return names, names == ""
-	})
+	// A client whose rows no standby can have, and who waits for one.
 	node, err := m.site.Node(m.ctx, standby)
 	require.NoError(t, err)
 	m.ok(m.Run(m.ctx, "localkube", "node", "disconnect", node))
 	t.Cleanup(func() { m.ok(m.Run(interrupted, "localkube", "node", "connect", node)) })
 	// By way of the API server: the node may be the one that clients come through.
+	written := make(chan stack.Result, 1)
+	go func() {
+		written <- m.Run(m.ctx, workspace.Verify, "fill", "--rows", "50", "--via", "port-forward", "--stack", m.Name, "--ledger", m.Ledger())
+	}()
+	m.eventually("a COMMIT that waits for a standby", 3*time.Minute, func() (string, bool) {
+		waits := m.query("select count(*) from pg_stat_activity where wait_event = 'SyncRep' and application_name like 'verify%'")
+		return waits, waits != "0"
+	})
+	// As somebody does who wants the writes to go on, whatever it costs.
+	promise := m.kubectl("get", "configmap", contract.MembersConfig, "--output=jsonpath={.metadata.annotations.config}")
+	broken := strings.NewReplacer(`"synchronous_mode":true`, `"synchronous_mode":false`, `"synchronous_mode_strict":true`, `"synchronous_mode_strict":false`).Replace(promise)
+	require.NotEqual(t, promise, broken)
+	m.kubectl("annotate", "configmap", contract.MembersConfig, "--overwrite", "config="+broken)
+	// The rows are there; that one server is not could be seen, too.
+	fill := <-written
+	require.Equal(t, couldNotTell, fill.ExitCode, "%s", fill)
 	m.verify(violated, "--via", "port-forward")
-	m.ok(m.Run(m.ctx, workspace.Verify, "fill", "--rows", "50", "--via", "port-forward", "--stack", m.Name, "--ledger", m.Ledger()))
 	// The primary and its disk are gone for good.
 	m.kubectl("delete", "pvc", contract.ClaimName(0), "--wait=false")
 	m.kubectl("delete", "pod", primary, "--force", "--grace-period=0")

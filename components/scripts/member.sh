@@ -65,7 +65,9 @@ become_member() { # [ARGUMENT OF THE SERVER]...
     : >"$member"
     sync
     wrap_programs "$@"
-    members config "$patroni"
+    # First what the readiness probe compares with: a later change is seen then.
+    cat "$MEMBERS_SECRET"/* | cksum >"$run/members.loaded"
+    patroni=$(members config)
     # The server's own processes hold the second lock, see wrap_programs.
     exec 8>&-
     exec patroni "$patroni"
@@ -76,9 +78,6 @@ position() {
     LC_ALL=C pg_controldata "$PGDATA" |
         sed -n -E "s/^Latest checkpoint's TimeLineID: +/timeline /p; s/^Latest checkpoint location: +/checkpoint /p" | sort -r | paste -sd , - | sed 's/,/, /'
 }
-
-# In memory, because it holds passwords.
-patroni=/var/run/postgresql/patroni.json
 
 # wrap_programs makes the programs that Patroni starts. What works on the files
 # holds a lock on the volume as long as it lives, shared with its like: Patroni

@@ -99,9 +99,37 @@ def honour():
         annotate("leader", failsafe=None)
 
 
-def config(path):
-    """Patroni's configuration, with what only the pod knows."""
+# In memory, because it holds passwords.
+COMPLETE = "/var/run/postgresql/patroni.json"
+
+
+def config():
+    """Prepares a start of Patroni, and says where its configuration is."""
     patiently(honour)
+    # What Patroni reads of its folder before it has written it: after an unclean
+    # stop it lets a server for one user recover.
+    postgresql = complete()["postgresql"]
+    folder = postgresql["config_dir"]
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    with open(os.path.join(folder, "postgresql.conf"), "w", encoding="utf-8") as file:
+        file.write("include '%s'\n" % postgresql["custom_conf"])
+    print(COMPLETE)
+
+
+def reload():
+    """Patroni has the passwords of the Secret, once the primary has them: a standby
+    connects anew with them."""
+    if os.path.exists(os.path.join(ENV["PGDATA"], "standby.signal")):
+        primary = query("show primary_conninfo")
+        if primary:
+            query("select 1", "--dbname", primary + " dbname=postgres connect_timeout=3",
+                  PGPASSWORD=read(ENV["MEMBERS_SECRET"], "REPLICATION_PASSWORD"))
+    complete()
+    os.kill(1, signal.SIGHUP)
+
+
+def complete():
+    """Writes Patroni's configuration, with what only the pod knows."""
     whole = configuration()
     address = ENV["POD_IP"]
     if ":" in address:
@@ -118,14 +146,10 @@ def config(path):
         postgresql["authentication"][login]["password"] = read(ENV["MEMBERS_SECRET"], "REPLICATION_PASSWORD")
     programs = os.path.join(ENV.get("TMPDIR", "/tmp"), "bin")
     postgresql["bin_name"] = {name: os.path.join(programs, name) for name in os.listdir(programs)}
-    # What Patroni reads of its folder before it has written it: after an unclean
-    # stop it lets a server for one user recover.
-    folder = postgresql["config_dir"]
-    os.makedirs(folder, mode=0o700, exist_ok=True)
-    with open(os.path.join(folder, "postgresql.conf"), "w", encoding="utf-8") as file:
-        file.write("include '%s'\n" % postgresql["custom_conf"])
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+    with open(os.open(COMPLETE + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
         json.dump(whole, file)
+    os.replace(COMPLETE + ".new", COMPLETE)
+    return whole
 
 
 def missing():
@@ -250,10 +274,10 @@ def restart():
     call("restart")
 
 
-def query(statement, *where):
+def query(statement, *where, **variables):
     """The first line of an answer, of this server if nothing says where."""
     return subprocess.run(["psql", "--no-psqlrc", "--no-password", "--tuples-only", "--no-align", "--command", statement, *where],
-                          check=True, capture_output=True, text=True, timeout=10).stdout.strip()
+                          env=dict(ENV, **variables), check=True, capture_output=True, text=True, timeout=10).stdout.strip()
 
 
 def catch_up():
@@ -357,7 +381,7 @@ def main():
     commands = {
         "trusted": lambda: print(*patiently(trusted)), "leader": leader, "seed": seed, "config": config,
         "missing": missing, "changed": changed, "leave": leave,
-        "password": password, "parameters": parameters, "catch_up": catch_up,
+        "password": password, "parameters": parameters, "catch_up": catch_up, "reload": reload,
     }
     try:
         commands[command](*arguments)

@@ -35,6 +35,7 @@ ready() {
         rm -f "$run/attempt"
     fi
     if [ "${HIGH_AVAILABILITY-}" = true ]; then
+        reload_members
         follow_parameters
         catch_up
     fi
@@ -50,6 +51,9 @@ settle() {
         return 0
     fi
     files=$(readlink "${POSTGRES_PASSWORD_FILE%/*}/..data") || files=
+    if [ "${HIGH_AVAILABILITY-}" = true ]; then
+        files="$files $(readlink "$MEMBERS_SECRET/..data")" || :
+    fi
     if [ -e "$run/settled" ] && [ "$(cat "$run/settled")" = "$files" ]; then
         return 0
     fi
@@ -95,6 +99,15 @@ catch_up() {
         python3 "${0%/*}/members.py" catch_up || :
     else
         rm -f "$run/waits"
+    fi
+}
+
+# reload_members lets Patroni know the passwords of its Secret, once the kubelet has
+# exchanged them. It keeps nobody from being ready.
+reload_members() {
+    current=$(cat "$MEMBERS_SECRET"/* | cksum)
+    if [ "$(cat "$run/members.loaded")" != "$current" ] && python3 "${0%/*}/members.py" reload; then
+        echo "$current" >"$run/members.loaded"
     fi
 }
 

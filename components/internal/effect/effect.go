@@ -25,6 +25,10 @@ const (
 	interval = time.Second
 	// repeat is between two changes of the pods that make a kubelet look at them.
 	repeat = 15 * time.Second
+	// patience is how long the wait takes before it says what it waits for.
+	patience = 15 * time.Second
+	// requestTimeout is for one request.
+	requestTimeout = 15 * time.Second
 )
 
 // Wanted is what the members shall have.
@@ -37,16 +41,21 @@ type Wanted struct {
 	Parameters string
 }
 
-// Wait returns when the pods say that they have what is wanted.
-func Wait(ctx context.Context, pods corev1client.PodInterface, wanted Wanted) error {
+// Wait returns when the pods say that they have what is wanted. What it waits for is
+// reported, each text once.
+func Wait(ctx context.Context, pods corev1client.PodInterface, wanted Wanted, report func(text string)) error {
+	// Requests have a deadline of their own: at the end of this one a client would not
+	// even send them, and say so instead of what is missing.
+	requests := ctx
 	ctx, cancel := context.WithTimeout(ctx, budget.Effect)
 	defer cancel()
+	started := time.Now()
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
-	seen := "nothing yet"
+	seen, reported := "nothing yet", ""
 	var asked time.Time
 	for {
-		list, err := pods.List(ctx, metav1.ListOptions{LabelSelector: labels.FormatLabels(contract.MembersLabels())})
+		list, err := members(requests, pods)
 		if err == nil {
 			missing := wanted.missing(list.Items)
 			if len(missing) == 0 {
@@ -54,11 +63,15 @@ func Wait(ctx context.Context, pods corev1client.PodInterface, wanted Wanted) er
 			}
 			seen = strings.Join(missing, "; ")
 			if time.Since(asked) > repeat {
-				look(ctx, pods, list.Items)
+				look(requests, pods, list.Items)
 				asked = time.Now()
 			}
-		} else if ctx.Err() == nil {
+		} else {
 			seen = err.Error()
+		}
+		if seen != reported && time.Since(started) > patience {
+			report("not in effect yet: " + seen)
+			reported = seen
 		}
 		select {
 		case <-ctx.Done():
@@ -66,6 +79,12 @@ func Wait(ctx context.Context, pods corev1client.PodInterface, wanted Wanted) er
 		case <-ticker.C:
 		}
 	}
+}
+
+func members(ctx context.Context, pods corev1client.PodInterface) (*corev1.PodList, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	return pods.List(ctx, metav1.ListOptions{LabelSelector: labels.FormatLabels(contract.MembersLabels())})
 }
 
 // missing says what is not in effect yet.
@@ -101,6 +120,8 @@ func look(ctx context.Context, pods corev1client.PodInterface, list []corev1.Pod
 	if err != nil {
 		return
 	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
 	for _, pod := range list {
 		_, _ = pods.Patch(ctx, pod.Name, types.MergePatchType, patch, metav1.PatchOptions{})
 	}

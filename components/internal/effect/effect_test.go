@@ -56,13 +56,13 @@ func TestKubeletsAreMadeToLook(t *testing.T) {
 		pod := member(0, contract.RolePrimary, "new", "max_connections=60")
 		return true, pod, client.Tracker().Update(corev1.SchemeGroupVersion.WithResource("pods"), pod, "shop")
 	})
-	require.NoError(t, Wait(context.Background(), client.CoreV1().Pods("shop"), wanted))
+	require.NoError(t, Wait(context.Background(), client.CoreV1().Pods("shop"), wanted, func(text string) { t.Error(text) }))
 }
 
 func TestUpdateDoesNotWaitForEver(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 	defer cancel()
-	err := Wait(ctx, fake.NewClientset().CoreV1().Pods("shop"), wanted)
+	err := Wait(ctx, fake.NewClientset().CoreV1().Pods("shop"), wanted, func(string) {})
 	require.ErrorContains(t, err, "no server takes the writes; postgres-0 is not there; postgres-1 is not there")
 }
