@@ -184,6 +184,6 @@ func TestNodesGoAwayAndComeBack(t *testing.T) {
 	out, err = localkube(checkout, "node", "crash", node.Name)
 	require.NoError(t, err, out)
 	up(t, "--nodes", "2")
-	require.True(t, reachable(), "up brings back what was away")
+	require.Eventually(t, reachable, eventually, tick, "up brings back what was away")
 	up(t, "--nodes", "1")
 }
