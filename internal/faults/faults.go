@@ -38,7 +38,7 @@ func All() []Fault {
 			return s.Kubectl(ctx, "delete", "pod", primary).Err()
 		})},
 		{Name: "pod-forced", Does: "the primary's pod is deleted by force", Strike: onPrimary(func(ctx context.Context, s *Site, primary string) error {
-			return s.Kubectl(ctx, "delete", "pod", primary, "--force", "--grace-period=0").Err()
+			return s.force(ctx, primary)
 		})},
 		{Name: "postmaster-killed", Does: "SIGKILL of the primary's postmaster", Strike: onPrimary(func(ctx context.Context, s *Site, primary string) error {
 			return s.Kubectl(ctx, "exec", primary, "--", "sh", "-c", `kill -KILL "$(head -n 1 "$PGDATA/postmaster.pid")"`).Err()
@@ -46,7 +46,11 @@ func All() []Fault {
 		{Name: "patroni-killed", Does: "SIGKILL of the primary's Patroni", Strike: onPrimary(killPatroni)},
 		{Name: "node-drained", Does: "the primary's node is drained", Strike: onPrimary(drain)},
 		{Name: "all-forced", Does: "all pods are deleted by force", Strike: func(ctx context.Context, s *Site) error {
-			return s.Kubectl(ctx, "delete", "pods", "--selector="+contract.LabelMembers, "--force", "--grace-period=0").Err()
+			var pods []string
+			for ordinal := range s.Replicas {
+				pods = append(pods, contract.PodName(ordinal))
+			}
+			return s.force(ctx, pods...)
 		}},
 		{Name: "claim-emptied", Does: "a standby's volume is emptied, and its pod deleted", Strike: emptyStandby},
 		nodeFault("node-crashed", "the primary's node loses power, and comes back", "crash", "start", (*Site).Primary),
@@ -67,6 +71,31 @@ func onPrimary(strike func(ctx context.Context, s *Site, primary string) error) 
 		}
 		return strike(ctx, s, primary)
 	}
+}
+
+// force deletes pods without waiting for their servers, which live on for a moment,
+// and waits until others have taken their places.
+func (s *Site) force(ctx context.Context, pods ...string) error {
+	before := map[string]string{}
+	for _, pod := range pods {
+		var err error
+		if before[pod], err = s.kubectl(ctx, "get", "pod", pod, "--output=jsonpath={.metadata.uid}"); err != nil {
+			return err
+		}
+	}
+	if err := s.Kubectl(ctx, append([]string{"delete", "pods", "--force", "--grace-period=0"}, pods...)...).Err(); err != nil {
+		return err
+	}
+	return Until(ctx, "other pods in their places", settleTimeout, func(ctx context.Context) (string, bool) {
+		for _, pod := range pods {
+			seen, err := s.kubectl(ctx, "get", "pod", pod, `--output=jsonpath={.metadata.uid} {.status.conditions[?(@.type=="Ready")].status}`)
+			uid, ready, _ := strings.Cut(seen, " ")
+			if err != nil || uid == before[pod] || ready != "True" {
+				return fmt.Sprintf("%s %s %v", pod, seen, err), false
+			}
+		}
+		return "", true
+	})
 }
 
 // standby is one that may take the writes.
