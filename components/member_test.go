@@ -206,7 +206,7 @@ func TestReceiverThatWaitsForAPrimaryThatIsGoneBeginsAnew(t *testing.T) {
 esac`})
 	waits := filepath.Join(p.dir, "waits")
 	// waited runs what a probe runs, after a receiver has waited so long.
-	waited := func(seconds int, with ...string) (gone bool, log string) {
+	waited := func(seconds int, gone bool, with ...string) (log string) {
 		receiver := exec.Command("sleep", "60")
 		require.NoError(t, receiver.Start())
 		ended := make(chan error, 1)
@@ -221,21 +221,21 @@ esac`})
 		require.Equal(t, len(with) > 0, err != nil, "%s", said)
 		written, err := os.ReadFile(filepath.Join(p.dir, "log"))
 		require.NoError(t, err)
+		limit := stopped
+		if gone {
+			limit = patience
+		}
 		select {
 		case <-ended:
-			return true, string(written)
-		case <-time.After(300 * time.Millisecond):
+			require.True(t, gone, "%d s", seconds)
+		case <-time.After(limit):
 			require.NoError(t, receiver.Process.Kill())
-			return false, string(written)
+			require.False(t, gone, "%d s", seconds)
 		}
+		return string(written)
 	}
-	gone, log := waited(30)
-	require.False(t, gone)
-	require.Empty(t, log)
-	gone, _ = waited(90, "PRIMARY=2")
-	require.False(t, gone, "the primary does not answer")
-	gone, log = waited(90)
-	require.True(t, gone)
-	require.Equal(t, "members: the primary answers, and its log does not come; it is asked for anew\n", log)
+	require.Empty(t, waited(30, false))
+	require.Empty(t, waited(90, false, "PRIMARY=2"), "the primary does not answer")
+	require.Equal(t, "members: the primary answers, and its log does not come; it is asked for anew\n", waited(90, true))
 
 }
