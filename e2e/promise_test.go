@@ -82,7 +82,7 @@ func TestMembersLossByTheWrongServerIsFound(t *testing.T) {
 		return fmt.Sprint(seen, err), seen == contract.PodName(1)
 	})
 	m.kubectl("delete", "pod", "holder", "--grace-period=1")
-	require.NoError(t, u.wait(), "%s", u.output())
+	require.NoError(t, u.wait(), "%s", u.printed.String())
 	m.settled(2)
 	require.Regexp(t, `lost: run \d+ row \d+`, m.verify(violated))
 }

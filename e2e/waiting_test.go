@@ -1,17 +1,16 @@
 package e2e
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"stateful-postgres/internal/buffer"
 	"stateful-postgres/internal/contract"
 )
 
@@ -60,7 +59,7 @@ func TestServerStartsBeforeALoadBalancerHasAnAddress(t *testing.T) {
 		f.kubectl("patch", "service", contract.Service, "--subresource=status", "--type=merge",
 			`--patch={"status":{"loadBalancer":{"ingress":[{"ip":"192.0.2.7"}]}}}`)
 	}
-	require.NoError(t, update.wait(), "%s", update.output())
+	require.NoError(t, update.wait(), "%s", update.printed.String())
 	f.verify(proven)
 	f.ok(f.Up(f.ctx, "--expect-no-changes"))
 
@@ -88,29 +87,15 @@ func TestServerStartsBeforeALoadBalancerHasAnAddress(t *testing.T) {
 type update struct {
 	f       *fixture
 	command *exec.Cmd
-	mu      sync.Mutex
-	printed bytes.Buffer
+	printed buffer.Locked
 	ended   chan error
-}
-
-// Write takes what the command prints.
-func (u *update) Write(text []byte) (int, error) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return u.printed.Write(text)
-}
-
-func (u *update) output() string {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return u.printed.String()
 }
 
 // startUp starts `pulumi up`.
 func (f *fixture) startUp() *update {
 	f.t.Helper()
 	u := &update{f: f, command: f.Command(f.ctx, f.UpArguments()...), ended: make(chan error, 1)}
-	u.command.Stdout, u.command.Stderr = u, u
+	u.command.Stdout, u.command.Stderr = &u.printed, &u.printed
 	require.NoError(f.t, u.command.Start())
 	go func() { u.ended <- u.command.Wait() }()
 	return u
@@ -124,7 +109,7 @@ const printTimeout = 2 * time.Minute
 func (u *update) waitFor(texts ...string) {
 	u.f.t.Helper()
 	u.f.eventually(fmt.Sprintf("the update to print %q", texts), printTimeout, func() (string, bool) {
-		output := u.output()
+		output := u.printed.String()
 		for line := range strings.Lines(output) {
 			found := true
 			for _, text := range texts {
@@ -138,7 +123,7 @@ func (u *update) waitFor(texts ...string) {
 	})
 	select {
 	case err := <-u.ended:
-		require.Fail(u.f.t, fmt.Sprintf("the update has ended (%v):\n%s", err, u.output()))
+		require.Fail(u.f.t, fmt.Sprintf("the update has ended (%v):\n%s", err, u.printed.String()))
 	default:
 	}
 }
@@ -153,5 +138,5 @@ func (f *fixture) upUntil(texts ...string) {
 	u := f.startUp()
 	u.waitFor(texts...)
 	require.NoError(f.t, u.command.Process.Signal(os.Interrupt))
-	require.Error(f.t, u.wait(), "%s", u.output())
+	require.Error(f.t, u.wait(), "%s", u.printed.String())
 }

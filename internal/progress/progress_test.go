@@ -1,42 +1,23 @@
 package progress_test
 
 import (
-	"bytes"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 
+	"stateful-postgres/internal/buffer"
 	"stateful-postgres/internal/progress"
 )
-
-// lockedBuffer is written by the progress and read by the test.
-type lockedBuffer struct {
-	mutex  sync.Mutex
-	buffer bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mutex.Lock()
-	defer b.mutex.Unlock()
-	return b.buffer.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mutex.Lock()
-	defer b.mutex.Unlock()
-	return b.buffer.String()
-}
 
 func TestProgressShowsWhatTakesLong(t *testing.T) {
 	t.Parallel()
 	for name, terminal := range map[string]bool{"terminal": true, "plain": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var out lockedBuffer
+			var out buffer.Locked
 			line := progress.New(&out, terminal, 40)
 			line.Say("quick")
 			line.Print(func() {})

@@ -9,9 +9,10 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
+
+	"stateful-postgres/internal/buffer"
 )
 
 // interruptGrace is what an interrupted command has left to end in.
@@ -77,7 +78,7 @@ func (w *Workspace) command(ctx context.Context, arguments ...string) *exec.Cmd 
 
 func (w *Workspace) run(ctx context.Context, command *exec.Cmd) Result {
 	var stdout bytes.Buffer
-	var output lockedBuffer
+	var output buffer.Locked
 	command.Stdout = io.MultiWriter(&stdout, &output)
 	command.Stderr = &output
 	start := time.Now()
@@ -97,22 +98,4 @@ func (w *Workspace) run(ctx context.Context, command *exec.Cmd) Result {
 		result.ExitCode, result.err = -1, errors.Join(cause, err)
 	}
 	return result
-}
-
-// lockedBuffer takes what two streams write.
-type lockedBuffer struct {
-	mu     sync.Mutex
-	buffer bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.String()
 }

@@ -1,11 +1,9 @@
 package command_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"os/exec"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -13,31 +11,14 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"stateful-postgres/internal/buffer"
 	"stateful-postgres/verify/internal/report"
 )
-
-// lockedBuffer is written by a process while the test reads.
-type lockedBuffer struct {
-	mutex  sync.Mutex
-	buffer bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mutex.Lock()
-	defer b.mutex.Unlock()
-	return b.buffer.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mutex.Lock()
-	defer b.mutex.Unlock()
-	return b.buffer.String()
-}
 
 func TestWatchPrintsALineARoundUntilAViolation(t *testing.T) {
 	t.Parallel()
 	args := onDatabase(t, "check", "--watch", "--interval", "10ms")
-	var out lockedBuffer
+	var out buffer.Locked
 	process := program(t.Context(), args...)
 	process.Stdout = &out
 	require.NoError(t, process.Start())
@@ -59,7 +40,7 @@ func TestWatchPrintsALineARoundUntilAViolation(t *testing.T) {
 func TestWatchIsInterruptedCleanly(t *testing.T) {
 	t.Parallel()
 	args := onDatabase(t, "check", "--watch", "--interval", "1h", "-o", "json")
-	var out lockedBuffer
+	var out buffer.Locked
 	process := program(t.Context(), args...)
 	process.Stdout = &out
 	require.NoError(t, process.Start())
