@@ -143,19 +143,7 @@ func (f *fixture) outputs() map[string]any {
 // when that does not happen.
 func (f *fixture) eventually(what string, timeout time.Duration, look func() (seen string, done bool)) {
 	f.t.Helper()
-	ctx, cancel := context.WithTimeout(f.ctx, timeout)
-	defer cancel()
-	for {
-		seen, done := look()
-		if done {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			require.Fail(f.t, fmt.Sprintf("waiting for %s: not within %s; last seen: %s", what, timeout, seen))
-		case <-time.After(pollInterval):
-		}
-	}
+	require.NoError(f.t, faults.UntilEvery(f.ctx, pollInterval, what, timeout, func(context.Context) (string, bool) { return look() }))
 }
 
 // object is what tells a Kubernetes object from one that was made anew, and

@@ -285,8 +285,14 @@ func (s *Site) Meet(ctx context.Context, fault Fault) (pause time.Duration, err 
 	return pause, err
 }
 
-// Until looks until it sees what is waited for. Its error says what it saw last.
+// Until looks once a second until it sees what is waited for. Its error says what it
+// saw last.
 func Until(ctx context.Context, what string, timeout time.Duration, look func(context.Context) (seen string, done bool)) error {
+	return UntilEvery(ctx, interval, what, timeout, look)
+}
+
+// UntilEvery is Until with another time between two looks.
+func UntilEvery(ctx context.Context, interval time.Duration, what string, timeout time.Duration, look func(context.Context) (seen string, done bool)) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	for {
@@ -296,7 +302,7 @@ func Until(ctx context.Context, what string, timeout time.Duration, look func(co
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("waited for %s (%w), last seen: %s", what, ctx.Err(), seen)
+			return fmt.Errorf("waited for %s: not within %s (%w); last seen: %s", what, timeout, ctx.Err(), seen)
 		case <-time.After(interval):
 		}
 	}
