@@ -77,7 +77,7 @@ test: setup ## Run every test, on the local Kubernetes
 	@./test.sh
 
 .PHONY: soak
-soak: ## Let faults strike three servers, and count the rows (FAULT='node-.*' TIMES=20)
+soak: ## Let faults strike three servers, and count the rows (FAULT='node-kill' TIMES=20)
 	@$(MAKE) --no-print-directory cluster NODES=3
 	@./soak.sh '$(FAULT)' '$(TIMES)'
 

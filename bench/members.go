@@ -32,8 +32,8 @@ var interruptedWrites = []struct {
 	fault  string
 	target time.Duration
 }{
-	{"switchover", 0}, {"pod-deleted", 3 * time.Second}, {"postmaster-killed", 6 * time.Second}, {"patroni-killed", 0},
-	{"node-drained", 0}, {"node-crashed", 20 * time.Second}, {"node-cut-off", 20 * time.Second},
+	{"switchover", 0}, {"leader-pod-delete", 3 * time.Second}, {"leader-process-kill", 6 * time.Second}, {"leader-patroni-kill", 0},
+	{"leader-drain", 0}, {"leader-node-kill", 20 * time.Second}, {"leader-partition", 20 * time.Second},
 }
 
 // members makes a stack with highAvailability and so many servers.
@@ -71,9 +71,9 @@ func measureFaults(ctx context.Context, b *bench) (findings, error) {
 	pauses := map[string]times{}
 	known := map[string]faults.Fault{"image": {
 		Name: "image", Does: "another image by `pulumi up`, one server after the other",
-		Strike: func(ctx context.Context, _ *faults.Site) error {
+		Strike: func(ctx context.Context, _ *faults.Servers) (*faults.Struck, error) {
 			images[0], images[1] = images[1], images[0]
-			return errors.Join(s.Set(ctx, "image", images[0]).Err(), s.Up(ctx).Err())
+			return &faults.Struck{}, errors.Join(s.Set(ctx, "image", images[0]).Err(), s.Up(ctx).Err())
 		},
 	}}
 	for _, fault := range faults.All() {

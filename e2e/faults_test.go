@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"text/tabwriter"
@@ -22,8 +23,13 @@ var (
 // faultTimeout is for one fault, until all servers follow again and verify has seen it.
 const faultTimeout = 8 * time.Minute
 
-// chosenFaults are those that were asked for. All nodes come back in every order
-// only when that is asked for: one order is enough for each kind once.
+// eachKind are the faults that strike when none is asked for: one of each kind.
+var eachKind = []string{
+	"switchover", "leader-pod-delete", "leader-pod-kill", "leader-process-kill", "leader-patroni-kill", "leader-drain",
+	"all-pod-kill", "standby-claim-empty", "leader-node-kill", "standby-node-kill", "leader-partition", "all-node-kill-2-1-0",
+}
+
+// chosenFaults are those that were asked for.
 func chosenFaults(t *testing.T, ofNodes bool) []faults.Fault {
 	t.Helper()
 	pattern, err := regexp.Compile(*faultPattern)
@@ -33,7 +39,7 @@ func chosenFaults(t *testing.T, ofNodes bool) []faults.Fault {
 	matched := false
 	for _, fault := range faults.All() {
 		names = append(names, fault.Name)
-		if *faultPattern == "" && strings.HasPrefix(fault.Name, "all-crashed-") && fault.Name != "all-crashed-2-1-0" {
+		if *faultPattern == "" && !slices.Contains(eachKind, fault.Name) {
 			continue
 		}
 		if pattern.MatchString(fault.Name) {

@@ -139,7 +139,7 @@ func TestMembersFromManifests(t *testing.T) {
 	t.Parallel()
 	f := setupFor(t, "manifests-ha", 2*testTimeout)
 	f.needsNodes(3)
-	m := &members{fixture: f, site: &faults.Site{Stack: f.Stack}}
+	m := &members{fixture: f, site: faults.OfStack(f.Stack, 3)}
 	r := m.render("-ha")
 	r.requireReviewed()
 	r.applyFirst()

@@ -144,7 +144,7 @@ func TestMembersFromYAML(t *testing.T) {
 	f := setupFor(t, "yaml-ha", 2*testTimeout)
 	f.needsNodes(3)
 	p := f.example("yaml")
-	m := &members{fixture: p.fixture, site: &faults.Site{Stack: p.Stack}}
+	m := &members{fixture: p.fixture, site: faults.OfStack(p.Stack, 3)}
 	rows := 0
 	scale := func(replicas int) {
 		t.Helper()

@@ -2,16 +2,17 @@ package faults
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
-	"stateful-postgres/internal/contract"
+	"k8s.io/apimachinery/pkg/api/resource"
 )
 
-// Fault is something that happens to the servers of a site, and comes to its end.
+// Fault is something that happens to servers.
 type Fault struct {
 	// Name is how it is chosen.
 	Name string
@@ -20,331 +21,403 @@ type Fault struct {
 	// OfNodes says that it happens to nodes, with all that runs there. Only the local
 	// cluster can do that.
 	OfNodes bool
-	// Total says that nobody takes writes until it heals.
+	// Total says that nobody takes writes until it is undone.
 	Total bool
-	// Strike lets it happen.
-	Strike func(context.Context, *Site) error
-	// Heal brings back what was taken away; nil when the cluster does that by itself.
-	// It returns the rows that were acknowledged meanwhile by a server that nobody
-	// else could reach.
-	Heal func(context.Context, *Site) ([]int64, error)
+	// CutsOff says that a server goes on that no other one hears from.
+	CutsOff bool
+	// members is how many servers it needs that follow each other, nodes how many nodes.
+	members, nodes int
+	// Strike lets it happen. What was struck is not nil also after an error when there
+	// is something to undo.
+	Strike func(context.Context, *Servers) (*Struck, error)
 }
 
-// All are all faults that servers of any stack can meet.
+// Struck is what a fault happened to.
+type Struck struct {
+	// Victims are pods or nodes.
+	Victims []string
+	// Undo brings back what was taken away; nil when the cluster does that by itself.
+	Undo func(context.Context) error
+}
+
+// act is a kind of fault, which may happen to servers of some roles.
+type act struct {
+	name string
+	// does says what happens to %s.
+	does string
+	// roles are those that it may happen to.
+	roles []role
+	// ofNodes, cutsOff, members and nodes are as in Fault. total is of a fault that happens to
+	// whoever takes the writes.
+	ofNodes, cutsOff, total bool
+	members, nodes          int
+	strike                  func(ctx context.Context, s *Servers, pods []string) (*Struck, error)
+}
+
+// role says which servers a fault happens to.
+type role struct {
+	prefix, whose string
+	members       int
+	choose        func(ctx context.Context, s *Servers) ([]string, error)
+}
+
+var (
+	anyone = role{"", "a server", 0, func(ctx context.Context, s *Servers) ([]string, error) {
+		return []string{s.Pod(s.Random.IntN(s.Replicas))}, nil
+	}}
+	leader = role{"leader-", "the primary", 0, func(ctx context.Context, s *Servers) ([]string, error) {
+		primary, err := s.Primary(ctx)
+		return []string{primary}, err
+	}}
+	standby = role{"standby-", "a synchronous standby", 2, func(ctx context.Context, s *Servers) ([]string, error) {
+		pod, err := s.standby(ctx)
+		return []string{pod}, err
+	}}
+	everyone = role{"all-", "all servers", 2, func(_ context.Context, s *Servers) ([]string, error) { return s.Pods(), nil }}
+)
+
+// acts are all that happen to servers of a role.
+var acts = []act{
+	{name: "pod-delete", does: "the pod of %s is deleted", roles: []role{anyone, leader, standby, everyone}, strike: deletePods},
+	{name: "pod-kill", does: "the pod of %s is deleted by force", roles: []role{anyone, leader, standby, everyone}, strike: forcePods},
+	{name: "evict", does: "the pod of %s is evicted", roles: []role{anyone, leader, standby}, strike: evict},
+	{name: "process-kill", does: "SIGKILL of the postmaster of %s", roles: []role{anyone, leader, standby, everyone}, strike: killPostmasters},
+	{name: "backend-kill", does: "SIGKILL of a backend of %s", roles: []role{leader}, strike: killBackend},
+	{name: "patroni-kill", does: "SIGKILL of Patroni of %s", roles: []role{leader, standby}, members: 2, strike: killPatroni},
+	{name: "drain", does: "the node of %s is drained", roles: []role{anyone, leader, standby}, nodes: 2, strike: drain},
+	{name: "claim-empty", does: "the volume of %s is emptied, and its pod deleted", roles: []role{standby}, members: 2, strike: emptyClaim},
+	{name: "disk-full", does: "the volume of %s is full, until somebody makes room", roles: []role{leader, standby}, total: true, strike: fillDisk},
+	{name: "node-kill", does: "the node of %s loses power, and comes back", roles: []role{leader, standby}, ofNodes: true, strike: onNodes("crash", "start")},
+	{name: "partition", does: "the node of %s is cut off from everybody, and connected again", roles: []role{leader, standby}, ofNodes: true, cutsOff: true, strike: onNodes("disconnect", "connect")},
+}
+
+// orders are those in which three nodes come back.
+var orders = [][]int{{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}}
+
+// All are all faults that servers of any stack can meet, but for those that need Pulumi.
 func All() []Fault {
-	faults := []Fault{
-		{Name: "switchover", Does: "the primary hands over, as before an update", Strike: switchover},
-		{Name: "pod-deleted", Does: "the primary's pod is deleted", Strike: onPrimary(func(ctx context.Context, s *Site, primary string) error {
-			return s.Kubectl(ctx, "delete", "pod", primary).Err()
-		})},
-		{Name: "pod-forced", Does: "the primary's pod is deleted by force", Strike: onPrimary(func(ctx context.Context, s *Site, primary string) error {
-			return s.force(ctx, primary)
-		})},
-		{Name: "postmaster-killed", Does: "SIGKILL of the primary's postmaster", Strike: onPrimary(func(ctx context.Context, s *Site, primary string) error {
-			return s.Kubectl(ctx, "exec", primary, "--", "sh", "-c", `kill -KILL "$(head -n 1 "$PGDATA/postmaster.pid")"`).Err()
-		})},
-		{Name: "patroni-killed", Does: "SIGKILL of the primary's Patroni", Strike: onPrimary(killPatroni)},
-		{Name: "node-drained", Does: "the primary's node is drained", Strike: onPrimary(drain)},
-		{Name: "all-forced", Does: "all pods are deleted by force", Strike: func(ctx context.Context, s *Site) error {
-			var pods []string
-			for ordinal := range s.Replicas {
-				pods = append(pods, contract.PodName(ordinal))
-			}
-			return s.force(ctx, pods...)
-		}},
-		{Name: "claim-emptied", Does: "a standby's volume is emptied, and its pod deleted", Strike: emptyStandby},
-		nodeFault("node-crashed", "the primary's node loses power, and comes back", "crash", "start", (*Site).Primary),
-		nodeFault("standby-node-crashed", "the synchronous standby's node loses power, and comes back", "crash", "start", (*Site).standby),
-		partition(),
-	}
-	for _, order := range [][]int{{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}} {
-		faults = append(faults, allNodes(order))
-	}
-	return faults
-}
-
-func onPrimary(strike func(ctx context.Context, s *Site, primary string) error) func(context.Context, *Site) error {
-	return func(ctx context.Context, s *Site) error {
-		primary, err := s.Primary(ctx)
-		if err != nil {
-			return err
+	var all []Fault
+	for _, a := range acts {
+		for _, r := range a.roles {
+			all = append(all, Fault{
+				Name: r.prefix + a.name, Does: fmt.Sprintf(a.does, r.whose),
+				OfNodes: a.ofNodes, CutsOff: a.cutsOff, Total: a.total && r.prefix != standby.prefix,
+				members: max(a.members, r.members), nodes: a.nodes,
+				Strike: func(ctx context.Context, s *Servers) (*Struck, error) {
+					pods, err := r.choose(ctx, s)
+					if err != nil {
+						return nil, err
+					}
+					return a.strike(ctx, s, pods)
+				},
+			})
 		}
-		return strike(ctx, s, primary)
 	}
+	all = append(all,
+		Fault{Name: "switchover", Does: "the primary hands over, as before an update", members: 2, Strike: switchover},
+		Fault{Name: "restart", Does: "one pod after the other is restarted (kubectl rollout restart)", Strike: restart},
+	)
+	for _, order := range orders {
+		all = append(all, allNodes(order))
+	}
+	return all
 }
 
-// force deletes pods without waiting for their servers, which live on for a moment,
+// Possible says why a fault cannot happen to these servers, on a cluster with so many
+// nodes; "" when it can.
+func (f Fault) Possible(s *Servers, nodes int) string {
+	switch {
+	case f.members > 1 && (!s.HighAvailability || s.Replicas < f.members):
+		return fmt.Sprintf("it needs %d servers with highAvailability", f.members)
+	case f.OfNodes && s.OnNode == nil:
+		return "it needs the local cluster, whose nodes are its own"
+	case nodes < f.nodes:
+		return fmt.Sprintf("it needs %d nodes", f.nodes)
+	}
+	return ""
+}
+
+func deletePods(ctx context.Context, s *Servers, pods []string) (*Struck, error) {
+	_, err := s.kubectl(ctx, append([]string{"delete", "pods"}, pods...)...)
+	return &Struck{Victims: pods}, err
+}
+
+// forcePods deletes pods without waiting for their servers, which live on for a moment,
 // and waits until others have taken their places.
-func (s *Site) force(ctx context.Context, pods ...string) error {
-	before := map[string]string{}
-	for _, pod := range pods {
-		var err error
-		if before[pod], err = s.kubectl(ctx, "get", "pod", pod, "--output=jsonpath={.metadata.uid}"); err != nil {
-			return err
-		}
+func forcePods(ctx context.Context, s *Servers, pods []string) (*Struck, error) {
+	before, err := s.uids(ctx, pods...)
+	if err == nil {
+		_, err = s.kubectl(ctx, append([]string{"delete", "pods", "--force", "--grace-period=0"}, pods...)...)
 	}
-	if err := s.Kubectl(ctx, append([]string{"delete", "pods", "--force", "--grace-period=0"}, pods...)...).Err(); err != nil {
-		return err
+	if err == nil {
+		err = s.untilReady(ctx, before, pods...)
 	}
-	return Until(ctx, "other pods in their places", settleTimeout, func(ctx context.Context) (string, bool) {
-		for _, pod := range pods {
-			seen, err := s.kubectl(ctx, "get", "pod", pod, `--output=jsonpath={.metadata.uid} {.status.conditions[?(@.type=="Ready")].status}`)
-			uid, ready, _ := strings.Cut(seen, " ")
-			if err != nil || uid == before[pod] || ready != "True" {
-				return fmt.Sprintf("%s %s %v", pod, seen, err), false
-			}
-		}
-		return "", true
+	return &Struck{Victims: pods}, err
+}
+
+// evict asks as a drain does. A budget for disruptions may have it wait.
+func evict(ctx context.Context, s *Servers, pods []string) (*Struck, error) {
+	before, err := s.uids(ctx, pods...)
+	if err != nil {
+		return nil, err
+	}
+	eviction, err := json.Marshal(map[string]any{
+		"apiVersion": "policy/v1", "kind": "Eviction", "metadata": map[string]any{"name": pods[0], "namespace": s.Namespace},
 	})
-}
-
-// standby is one that may take the writes.
-func (s *Site) standby(ctx context.Context) (string, error) {
-	trusted, err := s.Trusted(ctx)
-	if err == nil && len(trusted) == 0 {
-		err = errors.New("no standby has every acknowledged write")
-	}
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	return trusted[0], nil
-}
-
-// switchover asks as Patroni's own commands do.
-func switchover(ctx context.Context, s *Site) error {
-	primary, err := s.Primary(ctx)
-	if err != nil {
-		return err
-	}
-	candidate, err := s.standby(ctx)
-	if err != nil {
-		return err
-	}
-	return s.HandOver(ctx, primary, candidate)
-}
-
-// HandOver lets a server that has every acknowledged write take the writes over
-// from the primary. Patroni forgets a wish that it cannot fulfil at once, so it is
-// told again.
-func (s *Site) HandOver(ctx context.Context, primary, candidate string) error {
-	return Until(ctx, candidate+" to take the writes", primaryTimeout, func(ctx context.Context) (string, bool) {
-		wish, err := s.kubectl(ctx, "get", "configmap", contract.MembersFailover, "--output=jsonpath={.metadata.annotations."+contract.MembersCandidateKey+"}")
-		if err == nil && wish == "" {
-			err = s.Kubectl(ctx, "annotate", "configmap", contract.MembersFailover, "--overwrite",
-				contract.MembersLeaderKey+"="+primary, contract.MembersCandidateKey+"="+candidate).Err()
-		}
-		if err != nil {
-			return err.Error(), false
-		}
-		seen, err := s.SeenPrimary(ctx)
-		return fmt.Sprint(seen, err), seen == candidate
+	err = Until(ctx, "pod "+pods[0]+" to be evicted", settleTimeout, func(ctx context.Context) (string, bool) {
+		_, err := s.Kubectl(ctx, string(eviction), "create", "--raw=/api/v1/namespaces/"+s.Namespace+"/pods/"+pods[0]+"/eviction", "--filename=-")
+		return fmt.Sprint(err), err == nil
 	})
+	if err == nil {
+		err = s.untilReady(ctx, before, pods...)
+	}
+	return &Struck{Victims: pods}, err
 }
 
-// MakePrimary lets a pod take the writes over, once it has every acknowledged one:
-// until then it waits its turn as a synchronous standby.
-func (s *Site) MakePrimary(ctx context.Context, pod string) error {
-	for {
-		primary, err := s.Primary(ctx)
-		if err != nil || primary == pod {
-			return err
-		}
-		trusted, err := s.Trusted(ctx)
-		switch {
-		case err != nil:
-			return err
-		case slices.Contains(trusted, pod):
-			return s.HandOver(ctx, primary, pod)
-		}
-		// The synchronous one goes away for a moment, and another takes its place.
-		standby, err := s.standby(ctx)
-		if err != nil {
-			return err
-		}
-		if err := s.Kubectl(ctx, "delete", "pod", standby).Err(); err != nil {
-			return err
-		}
-		if err := s.UntilSettled(ctx); err != nil {
-			return err
-		}
+// killPostmasters kills the process that all others of a server are children of.
+func killPostmasters(ctx context.Context, s *Servers, pods []string) (*Struck, error) {
+	errs := make([]error, len(pods))
+	var group sync.WaitGroup
+	for i, pod := range pods {
+		group.Go(func() { errs[i] = killIn(ctx, s, pod, `kill -KILL "$(head -n 1 "$PGDATA/postmaster.pid")"`) })
 	}
+	group.Wait()
+	return &Struck{Victims: pods}, errors.Join(errs...)
+}
+
+// killIn runs a command that may end the container that it runs in, and kubectl's session with it.
+func killIn(ctx context.Context, s *Servers, pod, command string) error {
+	const begun = "begun"
+	said, err := s.inPod(ctx, pod, "echo "+begun+"; "+command+" || echo failed")
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case said == begun:
+		return nil
+	case err == nil:
+		err = fmt.Errorf("pod %s: %s: %s", pod, command, said)
+	}
+	return err
+}
+
+// killBackend kills the process of a client's session: the server ends all others, and recovers.
+func killBackend(ctx context.Context, s *Servers, pods []string) (*Struck, error) {
+	pid, err := s.Psql(ctx, pods[0], "select pid from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid() order by state = 'active' desc, random() limit 1")
+	if err != nil {
+		return nil, err
+	}
+	if _, err := strconv.Atoi(pid); err != nil {
+		return nil, fmt.Errorf("pod %s: no client is connected whose process could be killed", pods[0])
+	}
+	return &Struck{Victims: pods}, killIn(ctx, s, pods[0], "kill -KILL "+pid)
 }
 
 // killPatroni kills the process that looks after the server; process 1 only passes
-// signals on to it. With it the container ends, and kubectl's session.
-func killPatroni(ctx context.Context, s *Site, primary string) error {
-	const kill = `for p in /proc/[0-9]*; do p=${p#/proc/}; [ "$p" = 1 ] || ! grep -q patroni "/proc/$p/cmdline" || kill -KILL "$p"; done`
-	s.Kubectl(ctx, "exec", primary, "--", "sh", "-c", kill)
-	return ctx.Err()
+// signals on to it. With it the container ends.
+func killPatroni(ctx context.Context, s *Servers, pods []string) (*Struck, error) {
+	const kill = `for p in /proc/[0-9]*; do p=${p#/proc/}; [ "$p" = 1 ] || ! grep -q patroni "/proc/$p/cmdline" || kill -KILL "$p"; done; true`
+	return &Struck{Victims: pods}, killIn(ctx, s, pods[0], kill)
 }
 
-func drain(ctx context.Context, s *Site, primary string) error {
-	node, err := s.Node(ctx, primary)
+func drain(ctx context.Context, s *Servers, pods []string) (*Struck, error) {
+	node, err := s.Node(ctx, pods[0])
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return errors.Join(
-		s.Run(ctx, "kubectl", "drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=2m", "--pod-selector="+contract.LabelMembers).Err(),
-		s.Run(ctx, "kubectl", "uncordon", node).Err())
+	before, err := s.uids(ctx, pods...)
+	if err != nil {
+		return nil, err
+	}
+	labels, err := s.selector(ctx)
+	if err != nil {
+		return nil, err
+	}
+	struck := &Struck{Victims: []string{node}, Undo: func(ctx context.Context) error {
+		if _, err := s.kubectl(ctx, "uncordon", node); err != nil {
+			return err
+		}
+		return s.untilReady(ctx, before, pods...)
+	}}
+	_, err = s.kubectl(ctx, "drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=2m", "--pod-selector="+labels)
+	return struck, err
 }
 
-// emptyStandby takes everything from the volume of a standby, as a new disk in its
+// selector is that of the servers' pods.
+func (s *Servers) selector(ctx context.Context) (string, error) {
+	printed, err := s.kubectl(ctx, "get", "statefulset", s.StatefulSet, "--output=jsonpath={.spec.selector.matchLabels}")
+	if err != nil {
+		return "", err
+	}
+	var labels map[string]string
+	if err := json.Unmarshal([]byte(printed), &labels); err != nil {
+		return "", fmt.Errorf("selector of StatefulSet %s: %w", s.StatefulSet, err)
+	}
+	var pairs []string
+	for key, value := range labels {
+		pairs = append(pairs, key+"="+value)
+	}
+	return strings.Join(pairs, ","), nil
+}
+
+// emptyClaim takes everything from the volume of a standby, as a new disk in its
 // place would.
-func emptyStandby(ctx context.Context, s *Site) error {
-	standby, err := s.standby(ctx)
-	if err != nil {
-		return err
+func emptyClaim(ctx context.Context, s *Servers, pods []string) (*Struck, error) {
+	if _, err := s.inPod(ctx, pods[0], `find "${PGDATA%/*}" -mindepth 1 -delete`); err != nil {
+		return nil, err
 	}
-	if err := s.Kubectl(ctx, "exec", standby, "--", "sh", "-c", `find "${PGDATA%/*}" -mindepth 1 -delete`).Err(); err != nil {
-		return err
-	}
-	return s.Kubectl(ctx, "delete", "pod", standby).Err()
-}
-
-// onNode tells the local cluster what happens to a node.
-func (s *Site) onNode(ctx context.Context, does, node string) error {
-	away := does == "crash" || does == "disconnect"
-	if away {
-		s.setAway(node, true)
-	}
-	if err := s.Run(ctx, "localkube", "node", does, node).Err(); err != nil {
-		return err
-	}
-	if away {
-		return nil
-	}
-	return Until(ctx, node+" to be Ready", settleTimeout, func(ctx context.Context) (string, bool) {
-		result := s.Run(ctx, "kubectl", "wait", "node", node, "--for=condition=Ready", "--timeout=5s")
-		s.setAway(node, !result.OK())
-		return result.String(), result.OK()
-	})
-}
-
-// nodeFault takes away the node of a pod.
-func nodeFault(name, does, take, back string, of func(*Site, context.Context) (string, error)) Fault {
-	var node string
-	return Fault{
-		Name: name, Does: does, OfNodes: true,
-		Strike: func(ctx context.Context, s *Site) error {
-			pod, err := of(s, ctx)
-			if err != nil {
-				return err
-			}
-			if node, err = s.Node(ctx, pod); err != nil {
-				return err
-			}
-			return s.onNode(ctx, take, node)
-		},
-		Heal: func(ctx context.Context, s *Site) ([]int64, error) { return nil, s.onNode(ctx, back, node) },
-	}
+	return deletePods(ctx, s, pods)
 }
 
 const (
-	// writeInside writes rows with negative numbers over the server's socket, and
-	// keeps which were acknowledged. A COMMIT that nobody but the primary has comes
-	// with a warning.
-	writeInside = `cd /tmp && rm -f inside.* && number=0
-while [ ! -e inside.stop ]; do
-    number=$((number + 1))
-    said=$(psql --no-psqlrc --quiet --username="$POSTGRES_USER" --dbname="$POSTGRES_DB" --set=ON_ERROR_STOP=1 \
-        --command="insert into ` + Table + ` values (-$number)" 2>&1) && [ -z "$said" ] && echo "-$number" >>inside.acknowledged
-    sleep 0.05
-done`
-	startInside = `nohup sh -c "$1" >/dev/null 2>&1 </dev/null &`
-	readInside  = `touch /tmp/inside.stop; cat /tmp/inside.acknowledged`
+	sizeOfVolume = `df --output=size --block-size=1 "${PGDATA%/*}" | tail -n 1`
+	fillVolume   = `cat /dev/zero >"${PGDATA%/*}/filler"`
+	makeRoom     = `rm -f "${PGDATA%/*}/filler"`
+	// ownShare is how many times its claim a volume with a file system of its own may have.
+	ownShare = 2
 )
 
-// partition cuts the primary's node off while somebody writes on the primary
-// itself.
-func partition() Fault {
-	var pod string
-	cut := nodeFault("node-cut-off", "the primary's node is cut off from everybody, and connected again", "disconnect", "connect",
-		func(s *Site, ctx context.Context) (_ string, err error) {
-			pod, err = s.Primary(ctx)
-			if err != nil {
-				return "", err
-			}
-			if err := s.Kubectl(ctx, "exec", pod, "--", "sh", "-c", startInside, "sh", writeInside).Err(); err != nil {
-				return "", err
-			}
-			return pod, Until(ctx, "acknowledged writes on the primary itself", primaryTimeout, func(ctx context.Context) (string, bool) {
-				result := s.Kubectl(ctx, "exec", pod, "--", "grep", "--count", "", "/tmp/inside.acknowledged")
-				return result.String(), result.OK()
-			})
-		})
-	connect := cut.Heal
-	cut.Heal = func(ctx context.Context, s *Site) (acknowledged []int64, err error) {
-		if _, err := connect(ctx, s); err != nil {
-			return nil, err
-		}
-		var read string
-		err = Until(ctx, "what was acknowledged on the node that was cut off", settleTimeout, func(ctx context.Context) (string, bool) {
-			read, err = s.kubectl(ctx, "exec", pod, "--", "sh", "-c", readInside)
+// fillDisk fills a volume that has a file system of its own.
+func fillDisk(ctx context.Context, s *Servers, pods []string) (*Struck, error) {
+	claim, err := s.kubectl(ctx, "get", "pod", pods[0], "--output=jsonpath={.spec.volumes[?(@.persistentVolumeClaim)].persistentVolumeClaim.claimName}")
+	if err != nil {
+		return nil, err
+	}
+	asked, err := s.kubectl(ctx, "get", "pvc", claim, "--output=jsonpath={.status.capacity.storage}")
+	if err != nil {
+		return nil, err
+	}
+	capacity, err := resource.ParseQuantity(asked)
+	if err != nil {
+		return nil, fmt.Errorf("claim %s: %w", claim, err)
+	}
+	printed, err := s.inPod(ctx, pods[0], sizeOfVolume)
+	if err != nil {
+		return nil, err
+	}
+	size, err := strconv.ParseInt(printed, 10, 64)
+	if err != nil {
+		return nil, fmt.Errorf("size of the volume of %s: %w", pods[0], err)
+	}
+	if size > ownShare*capacity.Value() {
+		return nil, fmt.Errorf("the volume of %s has no file system of its own (%d bytes, claimed %s): to fill it would fill the disk of a node", pods[0], size, asked)
+	}
+	struck := &Struck{Victims: pods, Undo: func(ctx context.Context) error {
+		return Until(ctx, "room on the volume of "+pods[0], settleTimeout, func(ctx context.Context) (string, bool) {
+			_, err := s.inPod(ctx, pods[0], makeRoom)
 			return fmt.Sprint(err), err == nil
 		})
+	}}
+	// It fails when there is no room left.
+	said, err := s.inPod(ctx, pods[0], fillVolume)
+	if err == nil {
+		err = fmt.Errorf("pod %s: its volume has no end: %s", pods[0], said)
+	} else if ctx.Err() == nil {
+		err = nil
+	}
+	return struck, err
+}
+
+// onNode tells the local cluster what happens to a node. One that comes back is waited for.
+func (s *Servers) onNode(ctx context.Context, does, node string) error {
+	if s.OnNode == nil {
+		return errors.New("only the local cluster can do that: its nodes are its own")
+	}
+	if err := s.OnNode(ctx, does, node); err != nil || takesAway(does) {
+		return err
+	}
+	return Until(ctx, node+" to be Ready", settleTimeout, func(ctx context.Context) (string, bool) {
+		seen, err := s.kubectl(ctx, "wait", "node", node, "--for=condition=Ready", "--timeout=5s")
+		return fmt.Sprint(seen, err), err == nil
+	})
+}
+
+func takesAway(does string) bool { return does == "crash" || does == "disconnect" }
+
+// onNodes takes away the node of a pod.
+func onNodes(take, back string) func(context.Context, *Servers, []string) (*Struck, error) {
+	return func(ctx context.Context, s *Servers, pods []string) (*Struck, error) {
+		node, err := s.Node(ctx, pods[0])
 		if err != nil {
 			return nil, err
 		}
-		for word := range strings.FieldsSeq(read) {
-			number, err := strconv.ParseInt(word, 10, 64)
-			if err != nil {
-				return nil, fmt.Errorf("rows acknowledged on %s: %w", pod, err)
-			}
-			acknowledged = append(acknowledged, number)
-		}
-		return acknowledged, nil
+		return &Struck{Victims: []string{node}, Undo: func(ctx context.Context) error { return s.onNode(ctx, back, node) }}, s.onNode(ctx, take, node)
 	}
-	return cut
+}
+
+// switchover asks as Patroni's own commands do.
+func switchover(ctx context.Context, s *Servers) (*Struck, error) {
+	primary, err := s.Primary(ctx)
+	if err != nil {
+		return nil, err
+	}
+	candidate, err := s.standby(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &Struck{Victims: []string{primary}}, s.HandOver(ctx, primary, candidate)
+}
+
+// restart restarts all pods as an update does.
+func restart(ctx context.Context, s *Servers) (*Struck, error) {
+	struck := &Struck{Victims: s.Pods()}
+	if _, err := s.kubectl(ctx, "rollout", "restart", "statefulset/"+s.StatefulSet); err != nil {
+		return nil, err
+	}
+	_, err := s.kubectl(ctx, "rollout", "status", "statefulset/"+s.StatefulSet, "--timeout="+settleTimeout.String())
+	return struck, err
 }
 
 // allNodes takes all nodes away at once, and brings back one at a time: those of
 // the pods in an order.
 func allNodes(order []int) Fault {
-	name := "all-crashed"
+	name := "all-node-kill"
 	for _, ordinal := range order {
 		name += fmt.Sprintf("-%d", ordinal)
 	}
-	var nodes []string
 	return Fault{
-		Name: name, Does: fmt.Sprintf("all nodes lose power, and come back one at a time, those of the pods %v", order), OfNodes: true, Total: true,
-		Strike: func(ctx context.Context, s *Site) error {
-			nodes = nil
+		Name: name, Does: fmt.Sprintf("all nodes lose power, and come back one at a time, those of the pods %v", order),
+		OfNodes: true, Total: true, members: len(order), nodes: len(order),
+		Strike: func(ctx context.Context, s *Servers) (*Struck, error) {
+			var nodes []string
 			for _, ordinal := range order {
-				node, err := s.Node(ctx, contract.PodName(ordinal))
+				node, err := s.Node(ctx, s.Pod(ordinal))
 				if err != nil {
-					return err
+					return nil, err
 				}
 				nodes = append(nodes, node)
 			}
-			for _, node := range nodes {
-				if err := s.onNode(ctx, "crash", node); err != nil {
-					return err
-				}
-			}
-			return nil
-		},
-		Heal: func(ctx context.Context, s *Site) ([]int64, error) {
-			for i, node := range nodes {
-				if err := s.onNode(ctx, "start", node); err != nil {
-					return nil, err
-				}
-				// Long enough to take the writes, for one that may.
-				if i < len(nodes)-1 {
-					if err := s.untilRuns(ctx, contract.PodName(order[i])); err != nil {
-						return nil, err
+			struck := &Struck{Victims: nodes, Undo: func(ctx context.Context) error {
+				for i, node := range nodes {
+					if err := s.onNode(ctx, "start", node); err != nil {
+						return err
+					}
+					// Long enough to take the writes, for one that may.
+					if i < len(nodes)-1 {
+						if err := s.untilRuns(ctx, s.Pod(order[i])); err != nil {
+							return err
+						}
 					}
 				}
+				return nil
+			}}
+			for _, node := range nodes {
+				if err := s.onNode(ctx, "crash", node); err != nil {
+					return struck, err
+				}
 			}
-			return nil, nil
+			return struck, nil
 		},
 	}
 }
 
 // untilRuns returns when Patroni in a pod answers.
-func (s *Site) untilRuns(ctx context.Context, pod string) error {
+func (s *Servers) untilRuns(ctx context.Context, pod string) error {
 	return Until(ctx, "Patroni in "+pod, settleTimeout, func(ctx context.Context) (string, bool) {
-		result := s.Kubectl(ctx, "exec", pod, "--", "python3", "-c",
+		_, err := s.kubectl(ctx, "exec", pod, "--", "python3", "-c",
 			`import urllib.request; urllib.request.urlopen("http://127.0.0.1:8008/liveness", timeout=5)`)
-		return result.String(), result.OK()
+		return fmt.Sprint(err), err == nil
 	})
 }

@@ -1,12 +1,14 @@
-// Package faults breaks a stack of several servers in the ways that a cluster
-// breaks by itself, and sees what became of the rows. Everything it does it does
-// with kubectl, psql and, for nodes, with the local cluster's own command.
+// Package faults breaks servers in the ways that a cluster breaks by itself.
+// Everything it does it does with kubectl, psql and, for nodes, with the local
+// cluster's own command. A Site is a stack with a client that writes meanwhile, and
+// sees what became of the rows.
 package faults
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"slices"
 	"strconv"
@@ -47,8 +49,7 @@ const (
 // Site is a stack of several servers whose rows somebody writes all the time.
 type Site struct {
 	*stack.Stack
-	// Replicas is how many servers there are.
-	Replicas int
+	*Servers
 	// Writer writes.
 	Writer *writer.Writer
 
@@ -67,14 +68,38 @@ type node struct{ name, address string }
 // Table is what the writer's rows are in.
 const Table = "written"
 
+// OfStack is a stack of several servers that nobody writes to.
+func OfStack(s *stack.Stack, replicas int) *Site {
+	site := &Site{Stack: s, away: map[string]bool{}}
+	site.Servers = &Servers{
+		Namespace: s.Namespace, StatefulSet: contract.StatefulSet, Replicas: replicas, HighAvailability: true,
+		Random: rand.New(rand.NewPCG(0, uint64(time.Now().UnixNano()))),
+		Kubectl: func(ctx context.Context, input string, arguments ...string) (string, error) {
+			result := s.KubectlWithInput(ctx, strings.NewReader(input), arguments...)
+			return result.Stdout, result.Err()
+		},
+		OnNode: func(ctx context.Context, does, node string) error {
+			if takesAway(does) {
+				site.setAway(node, true)
+				return s.Run(ctx, "localkube", "node", does, node).Err()
+			}
+			err := s.Run(ctx, "localkube", "node", does, node).Err()
+			site.setAway(node, err != nil)
+			return err
+		},
+	}
+	return site
+}
+
 // Open begins to write to a stack whose servers run. The writer ends with the
 // context.
 func Open(ctx context.Context, s *stack.Stack, replicas int) (*Site, error) {
+	site := OfStack(s, replicas)
 	outputs, err := s.Outputs(ctx)
 	if err != nil {
 		return nil, err
 	}
-	site := &Site{Stack: s, Replicas: replicas, outputs: outputs, password: fmt.Sprint(outputs["password"]), away: map[string]bool{}}
+	site.outputs, site.password = outputs, fmt.Sprint(outputs["password"])
 	listed, err := site.kubectl(ctx, "get", "nodes",
 		`--output=jsonpath={range .items[*]}{.metadata.name}={.status.addresses[?(@.type=="InternalIP")].address}{"\n"}{end}`)
 	if err != nil {
@@ -137,88 +162,6 @@ func (s *Site) setAway(node string, away bool) {
 	s.away[node] = away
 }
 
-// kubectl runs kubectl in the stack's namespace and returns its standard output.
-func (s *Site) kubectl(ctx context.Context, arguments ...string) (string, error) {
-	result := s.Kubectl(ctx, arguments...)
-	return strings.TrimSpace(result.Stdout), result.Err()
-}
-
-// Psql runs a statement in a pod, over its socket, and returns the rows, columns
-// separated by a bar.
-func (s *Site) Psql(ctx context.Context, pod, statement string) (string, error) {
-	return s.kubectl(ctx, "exec", pod, "--", "sh", "-c", Psql, "psql", statement)
-}
-
-// Psql is psql in a pod, over its socket; $1 is the statement.
-const Psql = `exec psql --no-psqlrc --quiet --tuples-only --no-align --set=ON_ERROR_STOP=1 --username="$POSTGRES_USER" --dbname="$POSTGRES_DB" --command="$1"`
-
-// Primary is the pod that takes the writes.
-func (s *Site) Primary(ctx context.Context) (primary string, err error) {
-	return primary, Until(ctx, "a primary", primaryTimeout, func(ctx context.Context) (string, bool) {
-		if primary, err = s.SeenPrimary(ctx); err != nil {
-			return err.Error(), false
-		}
-		return strconv.Quote(primary), primary != "" && !strings.Contains(primary, " ")
-	})
-}
-
-// SeenPrimary is the pod that takes the writes at the moment, "" for none. For a
-// moment there may be two.
-func (s *Site) SeenPrimary(ctx context.Context) (string, error) {
-	return s.kubectl(ctx, "get", "pods", "--selector="+contract.LabelRole+"="+contract.RolePrimary, "--output=jsonpath={.items[*].metadata.name}")
-}
-
-// Query asks the primary, with psql alone.
-func (s *Site) Query(ctx context.Context, statement string) (answer string, err error) {
-	return answer, Until(ctx, "an answer of the primary", primaryTimeout, func(ctx context.Context) (string, bool) {
-		primary, err := s.Primary(ctx)
-		if err != nil {
-			return err.Error(), false
-		}
-		if answer, err = s.Psql(ctx, primary, statement); err != nil {
-			return err.Error(), false
-		}
-		return "", true
-	})
-}
-
-// Node is where a pod runs.
-func (s *Site) Node(ctx context.Context, pod string) (string, error) {
-	return s.kubectl(ctx, "get", "pod", pod, "--output=jsonpath={.spec.nodeName}")
-}
-
-// Trusted are the servers besides the primary that have every acknowledged write.
-func (s *Site) Trusted(ctx context.Context) ([]string, error) {
-	names, err := s.kubectl(ctx, "get", "configmap", contract.MembersSync, "--output=jsonpath={.metadata.annotations."+contract.MembersStandbysKey+"}")
-	return strings.FieldsFunc(names, func(r rune) bool { return r == ',' }), err
-}
-
-// UntilSettled returns when all other servers follow the primary and one of them
-// may take the writes.
-func (s *Site) UntilSettled(ctx context.Context) error {
-	want := fmt.Sprintf("%d 1", s.Replicas-1)
-	if s.Replicas < 2 {
-		_, err := s.Primary(ctx)
-		return err
-	}
-	err := Until(ctx, "all servers to follow", settleTimeout, func(ctx context.Context) (string, bool) {
-		seen, err := s.Query(ctx, "select count(*) filter (where state = 'streaming') || ' ' || count(*) filter (where sync_state = 'sync') from pg_stat_replication")
-		if err != nil {
-			return err.Error(), false
-		}
-		return fmt.Sprintf("%q of %q, streaming and synchronous", seen, want), seen == want
-	})
-	if err != nil {
-		return err
-	}
-	// PostgreSQL takes the first that comes until Patroni has chosen one. Only who is
-	// chosen may take the writes.
-	return Until(ctx, "a server that may take the writes", settleTimeout, func(ctx context.Context) (string, bool) {
-		trusted, err := s.Trusted(ctx)
-		return fmt.Sprintf("%v %v", trusted, err), err == nil && len(trusted) > 0
-	})
-}
-
 // UntilWritten returns when the writer has written so many rows more.
 func (s *Site) UntilWritten(ctx context.Context, rows int) error {
 	before, _ := s.Writer.Count()
@@ -244,6 +187,52 @@ func (s *Site) Lost(ctx context.Context, besides ...int64) (lost []int64, of int
 	return lost, len(acknowledged), nil
 }
 
+const (
+	// writeInside writes rows with negative numbers over the server's socket, and
+	// keeps which were acknowledged. A COMMIT that nobody but the primary has comes
+	// with a warning.
+	writeInside = `cd /tmp && rm -f inside.* && number=0
+while [ ! -e inside.stop ]; do
+    number=$((number + 1))
+    said=$(psql --no-psqlrc --quiet --username="$POSTGRES_USER" --dbname="$POSTGRES_DB" --set=ON_ERROR_STOP=1 \
+        --command="insert into ` + Table + ` values (-$number)" 2>&1) && [ -z "$said" ] && echo "-$number" >>inside.acknowledged
+    sleep 0.05
+done`
+	runInside  = `nohup sh -c "$1" >/dev/null 2>&1 </dev/null &`
+	readInside = `touch /tmp/inside.stop; cat /tmp/inside.acknowledged`
+)
+
+// startInside lets somebody write on a server itself, who goes on when its node is cut off.
+func (s *Site) startInside(ctx context.Context, pod string) error {
+	if _, err := s.inPod(ctx, pod, runInside, writeInside); err != nil {
+		return err
+	}
+	return Until(ctx, "acknowledged writes on "+pod+" itself", primaryTimeout, func(ctx context.Context) (string, bool) {
+		seen, err := s.kubectl(ctx, "exec", pod, "--", "grep", "--count", "", "/tmp/inside.acknowledged")
+		return fmt.Sprint(seen, err), err == nil
+	})
+}
+
+// endInside ends that, and returns what was acknowledged.
+func (s *Site) endInside(ctx context.Context, pod string) (acknowledged []int64, err error) {
+	var read string
+	err = Until(ctx, "what was acknowledged on "+pod+" itself", settleTimeout, func(ctx context.Context) (string, bool) {
+		read, err = s.inPod(ctx, pod, readInside)
+		return fmt.Sprint(err), err == nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for word := range strings.FieldsSeq(read) {
+		number, err := strconv.ParseInt(word, 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("rows acknowledged on %s: %w", pod, err)
+		}
+		acknowledged = append(acknowledged, number)
+	}
+	return acknowledged, nil
+}
+
 // Meet lets a fault strike and come to its end, and waits until all servers follow
 // again. It returns the longest time without an acknowledged write. A write that is
 // lost is an error.
@@ -256,18 +245,29 @@ func (s *Site) Meet(ctx context.Context, fault Fault) (pause time.Duration, err 
 	if err := s.UntilWritten(ctx, steadyWrites); err != nil {
 		return 0, err
 	}
-	struck := time.Now()
-	if err := fault.Strike(ctx, s); err != nil {
+	var cutOff string
+	if fault.CutsOff {
+		if cutOff, err = s.Primary(ctx); err != nil {
+			return 0, err
+		}
+		if err := s.startInside(ctx, cutOff); err != nil {
+			return 0, err
+		}
+	}
+	began := time.Now()
+	struck, err := fault.Strike(ctx, s.Servers)
+	if err == nil && struck.Undo != nil && !fault.Total {
+		err = s.UntilWritten(ctx, steadyWrites)
+	}
+	if struck != nil && struck.Undo != nil {
+		err = errors.Join(err, struck.Undo(ctx))
+	}
+	if err != nil {
 		return 0, err
 	}
 	var inside []int64
-	if fault.Heal != nil {
-		if !fault.Total {
-			if err := s.UntilWritten(ctx, steadyWrites); err != nil {
-				return 0, err
-			}
-		}
-		if inside, err = fault.Heal(ctx, s); err != nil {
+	if cutOff != "" {
+		if inside, err = s.endInside(ctx, cutOff); err != nil {
 			return 0, err
 		}
 	}
@@ -277,7 +277,7 @@ func (s *Site) Meet(ctx context.Context, fault Fault) (pause time.Duration, err 
 	if err := s.UntilSettled(ctx); err != nil {
 		return 0, err
 	}
-	pause = s.Writer.LongestPause(struck)
+	pause = s.Writer.LongestPause(began)
 	lost, of, err := s.Lost(ctx, inside...)
 	if len(lost) > 0 {
 		err = errors.Join(err, fmt.Errorf("%d of %d acknowledged rows are lost: %v", len(lost), of, lost))
