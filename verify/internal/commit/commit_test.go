@@ -178,32 +178,51 @@ func TestOutcomeOfATransaction(t *testing.T) {
 			return c.conn.Close()
 		}},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			server := startScriptedServer(t)
-			script := make(chan error, 1)
-			go func() {
-				c := <-server.connections
-				script <- errors.Join(c.greet(), c.begin(), c.expect(insert), test.toWork(c))
-				if test.toCommit != nil {
-					script <- errors.Join(c.expect("commit"), test.toCommit(c))
-				}
-			}()
-			session, err := commit.Connect(t.Context(), server.config(t))
-			require.NoError(t, err)
-			defer session.Close()
-			session.Drain = 200 * time.Millisecond
+		// Both ways to run a transaction have the same outcomes.
+		for way, run := range map[string]struct {
+			begin    func(*scriptedConnection) error
+			transact func(context.Context, *commit.Session) (commit.Outcome, error)
+		}{
+			"with settings": {
+				func(c *scriptedConnection) error { return errors.Join(c.begin(), c.expect(insert)) },
+				func(ctx context.Context, session *commit.Session) (commit.Outcome, error) {
+					return session.Transact(ctx, func(ctx context.Context, conn *pgconn.PgConn) error { return conn.Exec(ctx, insert).Close() })
+				},
+			},
+			"as is": {
+				func(c *scriptedConnection) error {
+					return errors.Join(c.expect("begin; "+insert), c.send(&pgproto3.CommandComplete{CommandTag: []byte("BEGIN")}))
+				},
+				func(ctx context.Context, session *commit.Session) (commit.Outcome, error) {
+					return session.TransactAsIs(ctx, insert)
+				},
+			},
+		} {
+			t.Run(name+", "+way, func(t *testing.T) {
+				t.Parallel()
+				server := startScriptedServer(t)
+				script := make(chan error, 1)
+				go func() {
+					c := <-server.connections
+					script <- errors.Join(c.greet(), run.begin(c), test.toWork(c))
+					if test.toCommit != nil {
+						script <- errors.Join(c.expect("commit"), test.toCommit(c))
+					}
+				}()
+				session, err := commit.Connect(t.Context(), server.config(t))
+				require.NoError(t, err)
+				defer session.Close()
+				session.Drain = 200 * time.Millisecond
 
-			outcome, err := session.Transact(t.Context(), func(ctx context.Context, conn *pgconn.PgConn) error {
-				return conn.Exec(ctx, insert).Close()
-			})
-			require.Equal(t, test.expected, outcome, "%v", err)
-			require.Equal(t, outcome == commit.Acknowledged || outcome == commit.AcknowledgedLocally, err == nil)
-			require.NoError(t, <-script)
-			if test.toCommit != nil {
+				outcome, err := run.transact(t.Context(), session)
+				require.Equal(t, test.expected, outcome, "%v", err)
+				require.Equal(t, outcome == commit.Acknowledged || outcome == commit.AcknowledgedLocally, err == nil)
 				require.NoError(t, <-script)
-			}
-		})
+				if test.toCommit != nil {
+					require.NoError(t, <-script)
+				}
+			})
+		}
 	}
 }
 

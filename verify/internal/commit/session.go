@@ -91,10 +91,31 @@ func (s *Session) Transact(ctx context.Context, work func(context.Context, *pgco
 		_ = tx.Rollback(rollback)
 		return Classify(BeforeCommit, err, nil), err
 	}
+	return s.end(ctx, tx.Commit)
+}
+
+// TransactAsIs runs statements in an explicit transaction, with whatever the server, the database and
+// the role set: as an application's transaction is. The statements go out together with the one that
+// begins it. Outcome, context and error are as those of Transact.
+func (s *Session) TransactAsIs(ctx context.Context, statements string) (Outcome, error) {
+	s.notices = nil
+	conn := s.conn.PgConn()
+	if err := conn.Exec(ctx, "begin; "+statements).Close(); err != nil {
+		rollback, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.Drain)
+		defer cancel()
+		// The outcome does not depend on whether the rollback is answered.
+		_ = conn.Exec(rollback, "rollback").Close()
+		return Classify(BeforeCommit, err, nil), err
+	}
+	return s.end(ctx, s.commit)
+}
+
+// end commits, and says what became of it.
+func (s *Session) end(ctx context.Context, commit func(context.Context) error) (Outcome, error) {
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.Drain)
 	defer cancel()
 	before := s.written.Load()
-	if err := tx.Commit(drain); err != nil {
+	if err := commit(drain); err != nil {
 		stage := AtCommit
 		if s.written.Load() == before {
 			stage = BeforeCommit
@@ -102,6 +123,31 @@ func (s *Session) Transact(ctx context.Context, work func(context.Context, *pgco
 		return Classify(stage, err, s.notices), fmt.Errorf("commit: %w", err)
 	}
 	return Classify(AtCommit, nil, s.notices), nil
+}
+
+// commit sends COMMIT, as pgx.Tx does.
+func (s *Session) commit(ctx context.Context) error {
+	conn := s.conn.PgConn()
+	results := conn.Exec(ctx, "commit")
+	var tag pgconn.CommandTag
+	for results.NextResult() {
+		tag, _ = results.ResultReader().Close()
+	}
+	if err := results.Close(); err != nil {
+		if conn.TxStatus() != 'I' {
+			_ = s.conn.Close(ctx)
+		}
+		return err
+	}
+	if tag.String() == "ROLLBACK" {
+		return pgx.ErrTxCommitRollback
+	}
+	return nil
+}
+
+// QueryRow runs a query that returns one row, in no transaction of its own.
+func (s *Session) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
+	return s.conn.QueryRow(ctx, sql, args...)
 }
 
 // Usable says whether the session can run another transaction.

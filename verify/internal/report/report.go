@@ -54,6 +54,8 @@ const (
 	Members    = "Members"
 	Rows       = "Rows"
 	Cycle      = "Cycle"
+	Faults     = "Faults"
+	Commits    = "Commits"
 )
 
 // Row is a row that is named because something is wrong with it.
@@ -186,10 +188,12 @@ type Report struct {
 	// Rows is nil when the rows were not looked at.
 	Rows *Counts `json:"rows,omitempty"`
 	// Cycle is nil for commands other than cycle.
-	Cycle    *Timings `json:"cycle,omitempty"`
-	Verdict  Verdict  `json:"verdict"`
-	Summary  string   `json:"summary"`
-	ExitCode int      `json:"exit_code"`
+	Cycle *Timings `json:"cycle,omitempty"`
+	// Durability is nil for commands other than durability.
+	Durability *Durability `json:"durability,omitempty"`
+	Verdict    Verdict     `json:"verdict"`
+	Summary    string      `json:"summary"`
+	ExitCode   int         `json:"exit_code"`
 
 	started time.Time
 	// early is the exit code of a command that was ended from outside, 0 for all others.

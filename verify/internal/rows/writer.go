@@ -35,16 +35,29 @@ func NewWriter(entries *ledger.Ledger, used int64) (*Writer, error) {
 	run := entries.State().Current()
 	if run == nil || used > run.Next() {
 		// Never two contents for one row: what this ledger has forgotten is left alone.
-		id, seed, err := newIdentity()
-		if err != nil {
+		var err error
+		if run, err = StartRun(entries); err != nil {
 			return nil, err
 		}
-		if err := entries.StartRun(id, seed, false); err != nil {
-			return nil, err
-		}
-		run = entries.State().Run(id)
 	}
 	return &Writer{ledger: entries, run: run, source: payload.NewSource(run.Seed, run.ID)}, nil
+}
+
+// StartRun starts a run that nobody has written to.
+func StartRun(entries *ledger.Ledger) (*ledger.Run, error) {
+	id, seed, err := newIdentity()
+	if err != nil {
+		return nil, err
+	}
+	if err := entries.StartRun(id, seed, false); err != nil {
+		return nil, err
+	}
+	return entries.State().Run(id), nil
+}
+
+// Announcement is the statement that tells the database of a run.
+func Announcement(run *ledger.Run) string {
+	return fmt.Sprintf("insert into verify.runs (run, seed) values (%d, %d) on conflict do nothing", run.ID, run.Seed)
 }
 
 // newIdentity draws the id and the seed of a run. The id has 48 bits, so that it survives every
@@ -111,8 +124,7 @@ func (w *Writer) Add(ctx context.Context, rows int64) (Written, error) {
 
 func (w *Writer) send(ctx context.Context, conn *pgconn.PgConn, first, rows int64) error {
 	if !w.announced {
-		announce := fmt.Sprintf("insert into verify.runs (run, seed) values (%d, %d) on conflict do nothing", w.run.ID, w.run.Seed)
-		if err := conn.Exec(ctx, announce).Close(); err != nil {
+		if err := conn.Exec(ctx, Announcement(w.run)).Close(); err != nil {
 			return err
 		}
 	}

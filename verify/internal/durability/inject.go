@@ -1,0 +1,144 @@
+package durability
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"stateful-postgres/internal/faults"
+	"stateful-postgres/internal/progress"
+	"stateful-postgres/verify/internal/history"
+)
+
+const (
+	// recoveryTimeout is for commits to go on after a fault.
+	recoveryTimeout = 4 * time.Minute
+	// undoTimeout is for what a fault changed to be put back.
+	undoTimeout = 5 * time.Minute
+	// holdTime is how long what a fault took away stays away at least, and how long commits may take to
+	// go on without it before it comes back all the same.
+	holdTime, holdTimeout = 3 * time.Second, time.Minute
+	// steadyCommits are acknowledged when commits go on.
+	steadyCommits = 20
+	recoveryPoll  = 100 * time.Millisecond
+	// jitter is by how much the time between two faults differs from what was asked for.
+	jitter = 0.25
+)
+
+// injector lets faults strike, one after the other.
+type injector struct {
+	servers *faults.Servers
+	faults  []faults.Fault
+	every   time.Duration
+	// random decides about the order and the moments.
+	random   *rand.Rand
+	meter    *meter
+	writers  []*writer
+	progress *progress.Line
+	// struck is told about each fault when it is over.
+	struck func(*history.Fault)
+}
+
+// run lets faults strike until a moment, and each come to its end. It returns at the moment, or when
+// ctx ends: what was changed is put back all the same.
+func (i *injector) run(ctx context.Context, until time.Time) {
+	var round []faults.Fault
+	for {
+		i.progress.Say("writing; the next fault strikes within %s", progress.Duration(time.Duration(float64(i.every)*(1+jitter)).Round(time.Second)))
+		wait := time.Duration(float64(i.every) * (1 + jitter*(2*i.random.Float64()-1)))
+		if len(i.faults) == 0 || time.Until(until) < wait {
+			pause(ctx, time.Until(until))
+			return
+		}
+		pause(ctx, wait)
+		if ctx.Err() != nil {
+			return
+		}
+		if len(round) == 0 {
+			round = append(round, i.faults...)
+			i.random.Shuffle(len(round), func(a, b int) { round[a], round[b] = round[b], round[a] })
+		}
+		fault := round[0]
+		round = round[1:]
+		i.progress.Say("waiting for the servers, before %s", fault.Name)
+		if err := i.servers.UntilSettled(ctx); err != nil {
+			if ctx.Err() == nil {
+				i.struck(&history.Fault{Kind: fault.Name, Does: fault.Does, BeganMS: i.meter.since(time.Now()), Problem: "it did not strike: " + oneLine(err)})
+			}
+			return
+		}
+		entry := &history.Fault{Kind: fault.Name, Does: fault.Does, RecoveredMS: -1}
+		i.strike(ctx, fault, entry)
+		i.struck(entry)
+	}
+}
+
+// strike lets one fault strike and come to its end.
+func (i *injector) strike(ctx context.Context, fault faults.Fault, entry *history.Fault) {
+	i.progress.Say("%s: %s", fault.Name, fault.Does)
+	for _, w := range i.writers {
+		if w.since.Load() != 0 {
+			entry.InFlight++
+		}
+	}
+	i.meter.begin(entry, time.Now())
+	struck, err := fault.Strike(ctx, i.servers)
+	if struck != nil {
+		entry.Victims = struck.Victims
+	}
+	if struck != nil && struck.Undo != nil {
+		if err == nil {
+			i.hold(ctx, fault)
+		}
+		i.progress.Say("%s: putting back what it changed", fault.Name)
+		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+		err = errors.Join(err, struck.Undo(undo))
+		cancel()
+	}
+	entry.EndedMS = i.meter.since(time.Now())
+	if err == nil {
+		i.progress.Say("%s: waiting for commits to go on", fault.Name)
+		err = i.untilCommits(ctx, recoveryTimeout)
+	}
+	now := time.Now()
+	i.meter.over(now)
+	switch {
+	case err == nil:
+		entry.RecoveredMS = i.meter.since(now)
+	case ctx.Err() != nil:
+		entry.Problem = "interrupted"
+	default:
+		entry.Problem = oneLine(err)
+	}
+}
+
+// hold lets a fault last: until commits go on without what it took away, or a while where they cannot.
+func (i *injector) hold(ctx context.Context, fault faults.Fault) {
+	pause(ctx, holdTime)
+	if !fault.Total {
+		// Commits that do not go on are seen after the end of the fault.
+		_ = i.untilCommits(ctx, holdTimeout)
+	}
+}
+
+func (i *injector) untilCommits(ctx context.Context, timeout time.Duration) error {
+	before := i.meter.count().Acknowledged
+	return faults.UntilEvery(ctx, recoveryPoll, "commits to go on", timeout, func(context.Context) (string, bool) {
+		now := i.meter.count().Acknowledged
+		last := ""
+		for _, w := range i.writers {
+			if err := w.problem(); err != nil {
+				last = ", last problem: " + oneLine(err)
+			}
+		}
+		return fmt.Sprintf("%d more%s", now-before, last), now >= before+steadyCommits
+	})
+}
+
+// oneLine is an error in one line.
+func oneLine(err error) string {
+	return strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' }), " | ")
+}
