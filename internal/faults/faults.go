@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/resource"
 )
@@ -25,6 +26,8 @@ type Fault struct {
 	Total bool
 	// CutsOff says that a server goes on that no other one hears from.
 	CutsOff bool
+	// Lasts is how long it has to last at least until it is undone, for others to notice it.
+	Lasts time.Duration
 	// members is how many servers it needs that follow each other, nodes how many nodes.
 	members, nodes int
 	// Strike lets it happen. What was struck is not nil also after an error when there
@@ -47,9 +50,10 @@ type act struct {
 	does string
 	// roles are those that it may happen to.
 	roles []role
-	// ofNodes, cutsOff, members and nodes are as in Fault. total is of a fault that happens to
+	// ofNodes, cutsOff, lasts, members and nodes are as in Fault. total is of a fault that happens to
 	// whoever takes the writes.
 	ofNodes, cutsOff, total bool
+	lasts                   time.Duration
 	members, nodes          int
 	strike                  func(ctx context.Context, s *Servers, pods []string) (*Struck, error)
 }
@@ -73,6 +77,8 @@ var (
 		pod, err := s.standby(ctx)
 		return []string{pod}, err
 	}}
+	// writes is whoever takes the writes, where only that one can be meant.
+	writes   = role{"", "the primary", 0, leader.choose}
 	everyone = role{"all-", "all servers", 2, func(_ context.Context, s *Servers) ([]string, error) { return s.Pods(), nil }}
 )
 
@@ -82,14 +88,22 @@ var acts = []act{
 	{name: "pod-kill", does: "the pod of %s is deleted by force", roles: []role{anyone, leader, standby, everyone}, strike: forcePods},
 	{name: "evict", does: "the pod of %s is evicted", roles: []role{anyone, leader, standby}, strike: evict},
 	{name: "process-kill", does: "SIGKILL of the postmaster of %s", roles: []role{anyone, leader, standby, everyone}, strike: killPostmasters},
-	{name: "backend-kill", does: "SIGKILL of a backend of %s", roles: []role{leader}, strike: killBackend},
+	{name: "backend-kill", does: "SIGKILL of a backend of %s", roles: []role{writes}, strike: killBackend},
 	{name: "patroni-kill", does: "SIGKILL of Patroni of %s", roles: []role{leader, standby}, members: 2, strike: killPatroni},
 	{name: "drain", does: "the node of %s is drained", roles: []role{anyone, leader, standby}, nodes: 2, strike: drain},
 	{name: "claim-empty", does: "the volume of %s is emptied, and its pod deleted", roles: []role{standby}, members: 2, strike: emptyClaim},
 	{name: "disk-full", does: "the volume of %s is full, until somebody makes room", roles: []role{leader, standby}, total: true, strike: fillDisk},
 	{name: "node-kill", does: "the node of %s loses power, and comes back", roles: []role{leader, standby}, ofNodes: true, strike: onNodes("crash", "start")},
 	{name: "partition", does: "the node of %s is cut off from everybody, and connected again", roles: []role{leader, standby}, ofNodes: true, cutsOff: true, strike: onNodes("disconnect", "connect")},
+	{name: "kubelet-stop", does: "the kubelet of the node of %s stands still, and goes on", roles: []role{leader, standby}, ofNodes: true, lasts: kubeletStops, strike: stopKubelet},
 }
+
+const (
+	// kubeletStops is longer than Kubernetes waits for a node (40 s, node-monitor-grace-period).
+	kubeletStops = time.Minute
+	// apiServerStops is longer than the primary may go without renewing its lock (20 s, Patroni's ttl).
+	apiServerStops = 40 * time.Second
+)
 
 // orders are those in which three nodes come back.
 var orders = [][]int{{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}}
@@ -101,7 +115,7 @@ func All() []Fault {
 		for _, r := range a.roles {
 			all = append(all, Fault{
 				Name: r.prefix + a.name, Does: fmt.Sprintf(a.does, r.whose),
-				OfNodes: a.ofNodes, CutsOff: a.cutsOff, Total: a.total && r.prefix != standby.prefix,
+				OfNodes: a.ofNodes, CutsOff: a.cutsOff, Lasts: a.lasts, Total: a.total && r.prefix != standby.prefix,
 				members: max(a.members, r.members), nodes: a.nodes,
 				Strike: func(ctx context.Context, s *Servers) (*Struck, error) {
 					pods, err := r.choose(ctx, s)
@@ -116,6 +130,7 @@ func All() []Fault {
 	all = append(all,
 		Fault{Name: "switchover", Does: "the primary hands over, as before an update", members: 2, Strike: switchover},
 		Fault{Name: "restart", Does: "one pod after the other is restarted (kubectl rollout restart)", Strike: restart},
+		Fault{Name: "apiserver-stop", Does: "the API server stands still, and goes on", OfNodes: true, Lasts: apiServerStops, Strike: stopAPIServer},
 	)
 	for _, order := range orders {
 		all = append(all, allNodes(order))
@@ -129,7 +144,7 @@ func (f Fault) Possible(s *Servers, nodes int) string {
 	switch {
 	case f.members > 1 && (!s.HighAvailability || s.Replicas < f.members):
 		return fmt.Sprintf("it needs %d servers with highAvailability", f.members)
-	case f.OfNodes && s.OnNode == nil:
+	case f.OfNodes && s.Localkube == nil:
 		return "it needs the local cluster, whose nodes are its own"
 	case nodes < f.nodes:
 		return fmt.Sprintf("it needs %d nodes", f.nodes)
@@ -322,19 +337,33 @@ func fillDisk(ctx context.Context, s *Servers, pods []string) (*Struck, error) {
 
 // onNode tells the local cluster what happens to a node. One that comes back is waited for.
 func (s *Servers) onNode(ctx context.Context, does, node string) error {
-	if s.OnNode == nil {
-		return errors.New("only the local cluster can do that: its nodes are its own")
-	}
-	if err := s.OnNode(ctx, does, node); err != nil || takesAway(does) {
+	arguments := []string{"node", does, node}
+	if err := s.localkube(ctx, arguments...); err != nil || takesAway(arguments) {
 		return err
 	}
+	return s.untilNodeIsReady(ctx, node)
+}
+
+func (s *Servers) localkube(ctx context.Context, arguments ...string) error {
+	if s.Localkube == nil {
+		return errors.New("only the local cluster can do that: its nodes are its own")
+	}
+	return s.Localkube(ctx, arguments...)
+}
+
+func (s *Servers) untilNodeIsReady(ctx context.Context, node string) error {
 	return Until(ctx, node+" to be Ready", settleTimeout, func(ctx context.Context) (string, bool) {
 		seen, err := s.kubectl(ctx, "wait", "node", node, "--for=condition=Ready", "--timeout=5s")
 		return fmt.Sprint(seen, err), err == nil
 	})
 }
 
-func takesAway(does string) bool { return does == "crash" || does == "disconnect" }
+// takesAway says whether nobody comes through a node after this, bringsBack whether they do again.
+func takesAway(arguments []string) bool {
+	return arguments[0] == "node" && (arguments[1] == "crash" || arguments[1] == "disconnect")
+}
+
+func bringsBack(arguments []string) bool { return arguments[0] == "node" && !takesAway(arguments) }
 
 // onNodes takes away the node of a pod.
 func onNodes(take, back string) func(context.Context, *Servers, []string) (*Struck, error) {
@@ -345,6 +374,34 @@ func onNodes(take, back string) func(context.Context, *Servers, []string) (*Stru
 		}
 		return &Struck{Victims: []string{node}, Undo: func(ctx context.Context) error { return s.onNode(ctx, back, node) }}, s.onNode(ctx, take, node)
 	}
+}
+
+// stopKubelet stops the kubelet of a pod's node: what runs there goes on, and nobody looks after it.
+func stopKubelet(ctx context.Context, s *Servers, pods []string) (*Struck, error) {
+	node, err := s.Node(ctx, pods[0])
+	if err != nil {
+		return nil, err
+	}
+	return &Struck{Victims: []string{node}, Undo: func(ctx context.Context) error {
+		if err := s.localkube(ctx, "process", "start", node, "kubelet"); err != nil {
+			return err
+		}
+		return s.untilNodeIsReady(ctx, node)
+	}}, s.localkube(ctx, "process", "stop", node, "kubelet")
+}
+
+// stopAPIServer stops the server that everything in the cluster asks.
+func stopAPIServer(ctx context.Context, s *Servers) (*Struck, error) {
+	const machine, component = "control-plane", "kube-apiserver"
+	return &Struck{Victims: []string{component}, Undo: func(ctx context.Context) error {
+		if err := s.localkube(ctx, "process", "start", machine, component); err != nil {
+			return err
+		}
+		return Until(ctx, "the API server to answer", settleTimeout, func(ctx context.Context) (string, bool) {
+			seen, err := s.kubectl(ctx, "get", "--raw=/readyz", "--request-timeout=5s")
+			return fmt.Sprint(seen, err), err == nil
+		})
+	}}, s.localkube(ctx, "process", "stop", machine, component)
 }
 
 // switchover asks as Patroni's own commands do.

@@ -17,9 +17,9 @@ type Servers struct {
 	// Kubectl runs kubectl in the namespace of the servers, with some standard input, and returns
 	// what it prints.
 	Kubectl func(ctx context.Context, input string, arguments ...string) (string, error)
-	// OnNode tells the local cluster what happens to a node: crash, start, disconnect or connect. It is
-	// nil for a cluster whose nodes are not ours.
-	OnNode func(ctx context.Context, does, node string) error
+	// Localkube runs the local cluster's own command: node crash, start, disconnect or connect NODE, and
+	// process stop or start MACHINE COMPONENT. It is nil for a cluster whose nodes are not ours.
+	Localkube func(ctx context.Context, arguments ...string) error
 	// Namespace and StatefulSet are their names.
 	Namespace, StatefulSet string
 	// Replicas is how many servers there are.

@@ -78,13 +78,14 @@ func OfStack(s *stack.Stack, replicas int) *Site {
 			result := s.KubectlWithInput(ctx, strings.NewReader(input), arguments...)
 			return result.Stdout, result.Err()
 		},
-		OnNode: func(ctx context.Context, does, node string) error {
-			if takesAway(does) {
-				site.setAway(node, true)
-				return s.Run(ctx, "localkube", "node", does, node).Err()
+		Localkube: func(ctx context.Context, arguments ...string) error {
+			if takesAway(arguments) {
+				site.setAway(arguments[2], true)
 			}
-			err := s.Run(ctx, "localkube", "node", does, node).Err()
-			site.setAway(node, err != nil)
+			err := s.Run(ctx, append([]string{"localkube"}, arguments...)...).Err()
+			if bringsBack(arguments) {
+				site.setAway(arguments[2], err != nil)
+			}
 			return err
 		},
 	}

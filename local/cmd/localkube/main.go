@@ -67,7 +67,7 @@ func newCommand() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newUp(), newDown(), newStatus(), newNode(), newLoad(), newEnv(), newSupervise(), newMachine())
+	root.AddCommand(newUp(), newDown(), newStatus(), newNode(), newProcess(), newLoad(), newEnv(), newSupervise(), newMachine())
 	return root
 }
 
@@ -154,6 +154,35 @@ func newNode() *cobra.Command {
 					return err
 				}
 				return c.Strike(command.Context(), fault, args[0])
+			},
+		})
+	}
+	return root
+}
+
+// newProcess is for tests of what happens when a part of the cluster does not answer.
+func newProcess() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "process",
+		Short: "Stop a component of a machine where it stands, or let it go on: a test of what runs in the cluster",
+		Args:  cobra.NoArgs,
+		RunE:  func(command *cobra.Command, _ []string) error { return command.Help() },
+	}
+	for does, short := range map[string]string{
+		"stop":  "Let a component do nothing more (SIGSTOP): it keeps its connections, and answers nobody",
+		"start": "Let it go on (SIGCONT)",
+	} {
+		root.AddCommand(&cobra.Command{
+			Use:     does + " MACHINE COMPONENT",
+			Short:   short,
+			Example: "  localkube process " + does + " node-1 kubelet\n  localkube process " + does + " control-plane kube-apiserver",
+			Args:    cobra.ExactArgs(2),
+			RunE: func(command *cobra.Command, args []string) error {
+				c, err := newCluster()
+				if err != nil {
+					return err
+				}
+				return c.Component(command.Context(), args[0], args[1], does)
 			},
 		})
 	}

@@ -131,6 +131,14 @@ func (c *Cluster) Strike(ctx context.Context, fault supervisor.Fault, node strin
 	return supervisor.Strike(ctx, fault, node)
 }
 
+// Component stops a component of a machine, or lets it go on.
+func (c *Cluster) Component(ctx context.Context, machine, component, does string) error {
+	if _, err := c.running(ctx); err != nil {
+		return err
+	}
+	return supervisor.Component(ctx, machine, component, does)
+}
+
 // plan decides about nodes and subnet: what was there before stays, if it can.
 func (c *Cluster) plan(nodes int) (topology.Topology, error) {
 	if nodes < 0 || nodes > topology.MaxNodes {

@@ -55,6 +55,19 @@ func StatusFile(l layout.Layout, name string) string {
 	return filepath.Join(l.Cluster(), name, "status.json")
 }
 
+// ReadStatus reads the Status that a machine has kept.
+func ReadStatus(l layout.Layout, name string) (Status, error) {
+	content, err := os.ReadFile(filepath.Clean(StatusFile(l, name)))
+	if err != nil {
+		return Status{}, fmt.Errorf("status of %s: %w", name, err)
+	}
+	var status Status
+	if err := json.Unmarshal(content, &status); err != nil {
+		return Status{}, fmt.Errorf("status of %s: %w", name, err)
+	}
+	return status, nil
+}
+
 // Run turns this process, which must be number 1 of new mount, PID, network,
 // UTS and IPC namespaces, into the named machine and calls do. The context of
 // do is done when the machine is to stop; what do starts has to be over when

@@ -5,9 +5,13 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 
+	"stateful-postgres/local/internal/machine"
 	"stateful-postgres/local/internal/network"
 	"stateful-postgres/local/internal/topology"
 )
@@ -41,21 +45,21 @@ func (s *Supervisor) strike(fault Fault, name string) error {
 	if s.stopping {
 		return fmt.Errorf("the cluster is being stopped")
 	}
-	machine, controlPlane := s.machines[name], s.machines[topology.ControlPlane]
+	own, controlPlane := s.machines[name], s.machines[topology.ControlPlane]
 	switch fault {
 	case Crash:
 		s.crashed[name] = true
-		if !machine.alive() {
+		if !own.alive() {
 			return nil
 		}
 		// First of all, or the kernel would close the node's connections.
 		if err := network.Unplug(node, controlPlane.pid); err != nil {
 			return err
 		}
-		if err := syscall.Kill(machine.pid, syscall.SIGKILL); err != nil {
-			return fmt.Errorf("end process %d: %w", machine.pid, err)
+		if err := syscall.Kill(own.pid, syscall.SIGKILL); err != nil {
+			return fmt.Errorf("end process %d: %w", own.pid, err)
 		}
-		<-machine.ended
+		<-own.ended
 	case Start:
 		delete(s.crashed, name)
 	case Disconnect:
@@ -63,7 +67,7 @@ func (s *Supervisor) strike(fault Fault, name string) error {
 		return network.Unplug(node, controlPlane.pid)
 	case Connect:
 		delete(s.disconnected, name)
-		if machine.alive() {
+		if own.alive() {
 			return network.Plug(node, controlPlane.pid)
 		}
 	default:
@@ -81,6 +85,81 @@ func (s *Supervisor) node(name string) (topology.Node, error) {
 		names = append(names, node.Name)
 	}
 	return topology.Node{}, fmt.Errorf("node %q: expected one of %s", name, strings.Join(names, ", "))
+}
+
+// stopComponent lets a component of a machine do nothing more, or go on: it keeps its
+// memory and its connections, and answers nobody.
+func (s *Supervisor) stopComponent(machineName, component string, stop bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	running := s.machines[machineName]
+	if running == nil || !running.alive() {
+		return fmt.Errorf("machine %q: expected one that runs, of %s", machineName, strings.Join(s.topology.Machines(), ", "))
+	}
+	status, err := machine.ReadStatus(s.layout, machineName)
+	if err != nil {
+		return err
+	}
+	var names []string
+	for _, c := range status.Components {
+		names = append(names, c.Name)
+		if c.Name != component {
+			continue
+		}
+		if c.PID == 0 {
+			return fmt.Errorf("%s of %s does not run", component, machineName)
+		}
+		pid, err := outsidePID(running.pid, c.PID)
+		if err != nil {
+			return fmt.Errorf("%s of %s: %w", component, machineName, err)
+		}
+		signal := syscall.SIGCONT
+		if stop {
+			signal = syscall.SIGSTOP
+		}
+		return syscall.Kill(pid, signal)
+	}
+	return fmt.Errorf("component %q of %s: expected one of %s", component, machineName, strings.Join(names, ", "))
+}
+
+// outsidePID is how the host calls a process of the PID namespace that another one is the
+// first of. See NSpid in proc_pid_status(5).
+func outsidePID(first, inside int) (int, error) {
+	namespace, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", first))
+	if err != nil {
+		return 0, err
+	}
+	statuses, err := filepath.Glob("/proc/[0-9]*/status")
+	if err != nil {
+		return 0, err
+	}
+	for _, file := range statuses {
+		// A process may end meanwhile.
+		content, err := os.ReadFile(file)
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(content)) {
+			pids, found := strings.CutPrefix(line, "NSpid:")
+			if !found {
+				continue
+			}
+			all := strings.Fields(pids)
+			if len(all) < 2 || all[len(all)-1] != strconv.Itoa(inside) {
+				break
+			}
+			if its, err := os.Readlink(filepath.Join(filepath.Dir(file), "ns", "pid")); err == nil && its == namespace {
+				return strconv.Atoi(all[0])
+			}
+		}
+	}
+	return 0, fmt.Errorf("no process %d in the namespace of process %d", inside, first)
+}
+
+// Component asks the supervisor of this machine to stop a component of a machine, or to
+// let it go on.
+func Component(ctx context.Context, machine, component, does string) error {
+	return do(ctx, http.MethodPost, "/machines/"+url.PathEscape(machine)+"/"+url.PathEscape(component)+"/"+does, nil)
 }
 
 // Strike asks the supervisor of this machine to do something to a node, and

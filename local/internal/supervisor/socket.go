@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -82,6 +81,12 @@ func (s *Supervisor) serve(listener net.Listener) *http.Server {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 		}
 	})
+	mux.HandleFunc("POST /machines/{machine}/{component}/{does}", func(w http.ResponseWriter, r *http.Request) {
+		err := s.stopComponent(r.PathValue("machine"), r.PathValue("component"), r.PathValue("does") == "stop")
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+		}
+	})
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: askTimeout}
 	go func() {
 		if err := server.Serve(ownersOnly{listener}); !errors.Is(err, http.ErrServerClosed) {
@@ -100,10 +105,8 @@ func (s *Supervisor) info() Info {
 		if r := s.machines[name]; r != nil && r.alive() {
 			m.PID = r.pid
 		}
-		if content, err := os.ReadFile(filepath.Clean(machine.StatusFile(s.layout, name))); err == nil {
-			// Written whole: what does not parse is of another version.
-			_ = json.Unmarshal(content, &m.Status)
-		}
+		// Written whole: what does not parse is of another version.
+		m.Status, _ = machine.ReadStatus(s.layout, name)
 		info.Machines = append(info.Machines, m)
 	}
 	return info

@@ -115,7 +115,8 @@ the program once: go build -o .local/bin/verify ./verify`
 	root.SetOut(streams.Out)
 	root.SetErr(streams.Err)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err.Error()} })
-	root.AddCommand(newCheck(streams, exitCode), newFill(streams, exitCode), newCycle(streams, exitCode), newStatus(streams, exitCode))
+	root.AddCommand(newCheck(streams, exitCode), newFill(streams, exitCode), newCycle(streams, exitCode), newDurability(streams, exitCode),
+		newStatus(streams, exitCode))
 	root.InitDefaultCompletionCmd()
 	return root
 }

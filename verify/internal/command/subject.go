@@ -29,6 +29,8 @@ type subject struct {
 	project string
 	// stack is the name of the Pulumi stack; empty without Pulumi.
 	stack string
+	// source is the way to the cluster; the zero value without one, and for what kubectl uses.
+	source kubeconfig.Source
 }
 
 // find says what the command is about: a server given by its address, a namespace, or a stack.
@@ -74,7 +76,8 @@ func (s *settings) findByDSN(dsn string) (*subject, error) {
 }
 
 func (s *settings) findByNamespace(ctx context.Context) (*subject, error) {
-	client, err := kubernetes.Connect(kubeconfig.Source{Context: s.context})
+	source := kubeconfig.Source{Context: s.context}
+	client, err := kubernetes.Connect(source)
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +93,7 @@ func (s *settings) findByNamespace(ctx context.Context) (*subject, error) {
 	if discovered.Certificate != nil {
 		encryption = &server.TLS{Authority: discovered.Certificate.Authority, ServerName: discovered.Certificate.Name}
 	}
-	found := &subject{Subject: check.Subject{
+	found := &subject{source: source, Subject: check.Subject{
 		Cluster: client,
 		Objects: discovered.Objects,
 		Via:     s.via,
@@ -143,6 +146,7 @@ func (s *settings) findByStack(ctx context.Context, project string) (*subject, e
 		ledger:  filepath.Join(project, ".local", "verify", fileName(deployed.Name), "ledger"),
 		project: project,
 		stack:   deployed.Name,
+		source:  source,
 	}
 	if outputs.HighAvailability {
 		found.Objects.Replicas = contract.ReplicasService

@@ -41,11 +41,17 @@ type client struct {
 	broke bool
 
 	mutex sync.Mutex
-	// last is why the last attempt to connect failed; nil after one that did not.
+	// last is why the last attempt to connect, or to write, failed; nil after one that did not.
 	last error
 }
 
-// problem is why there is no connection, or nil.
+func (c *client) met(err error) {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	c.last = err
+}
+
+// problem is why nothing is written, or nil.
 func (c *client) problem() error {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
@@ -64,10 +70,8 @@ func (c *client) connected(ctx context.Context) *commit.Session {
 	attempt, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	session, err := c.connector.Open(attempt)
-	c.mutex.Lock()
-	c.last = err
-	c.mutex.Unlock()
 	if err != nil {
+		c.met(err)
 		return nil
 	}
 	session.Drain = drain
@@ -123,10 +127,11 @@ func (w *writer) run(ctx context.Context) error {
 
 		began := time.Now()
 		w.since.Store(began.UnixNano())
-		outcome, _ := transact(ctx, session, string(statement))
+		outcome, err := transact(ctx, session, string(statement))
 		ended := time.Now()
 		w.since.Store(0)
 		w.meter.outcome(outcome, began, ended)
+		w.met(err)
 		if err := w.pen.outcome(row, outcome); err != nil {
 			return err
 		}

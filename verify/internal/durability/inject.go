@@ -14,8 +14,6 @@ import (
 )
 
 const (
-	// recoveryTimeout is for commits to go on after a fault.
-	recoveryTimeout = 4 * time.Minute
 	// undoTimeout is for what a fault changed to be put back.
 	undoTimeout = 5 * time.Minute
 	// holdTime is how long what a fault took away stays away at least, and how long commits may take to
@@ -33,6 +31,8 @@ type injector struct {
 	servers *faults.Servers
 	faults  []faults.Fault
 	every   time.Duration
+	// recovery is how long commits may take to go on after a fault.
+	recovery time.Duration
 	// random decides about the order and the moments.
 	random   *rand.Rand
 	meter    *meter
@@ -101,7 +101,7 @@ func (i *injector) strike(ctx context.Context, fault faults.Fault, entry *histor
 	entry.EndedMS = i.meter.since(time.Now())
 	if err == nil {
 		i.progress.Say("%s: waiting for commits to go on", fault.Name)
-		err = i.untilCommits(ctx, recoveryTimeout)
+		err = i.untilCommits(ctx, i.recovery)
 	}
 	now := time.Now()
 	i.meter.over(now)
@@ -117,7 +117,7 @@ func (i *injector) strike(ctx context.Context, fault faults.Fault, entry *histor
 
 // hold lets a fault last: until commits go on without what it took away, or a while where they cannot.
 func (i *injector) hold(ctx context.Context, fault faults.Fault) {
-	pause(ctx, holdTime)
+	pause(ctx, max(holdTime, fault.Lasts))
 	if !fault.Total {
 		// Commits that do not go on are seen after the end of the fault.
 		_ = i.untilCommits(ctx, holdTimeout)

@@ -30,6 +30,8 @@ type Run struct {
 	// Servers are what the faults happen to, Faults those that may strike.
 	Servers *faults.Servers
 	Faults  []faults.Fault
+	// Recovery is how long commits may take to go on after a fault.
+	Recovery time.Duration
 	// History has what was asked for, and takes everything that is seen.
 	History *history.History
 }
@@ -121,7 +123,7 @@ func (r *Run) write(ctx context.Context) error {
 	}
 
 	injector := &injector{
-		servers: r.Servers, faults: r.Faults, every: time.Duration(h.Plan.EveryMS) * time.Millisecond,
+		servers: r.Servers, faults: r.Faults, recovery: r.Recovery, every: time.Duration(h.Plan.EveryMS) * time.Millisecond,
 		random: rand.New(rand.NewPCG(uint64(h.Plan.Seed), 0)), meter: meter, writers: writers, progress: r.Sink.Progress,
 		struck: func(f *history.Fault) {
 			h.Faults = append(h.Faults, *f)

@@ -56,7 +56,7 @@ func (f *fixture) run(ctx context.Context, strike func(context.Context) error) (
 			Config: func([]string) (*pgx.ConnConfig, error) { return config, nil },
 			Target: report.Target{Database: config.Database},
 		},
-		Ledger: entries, Sink: sink, History: h,
+		Ledger: entries, Sink: sink, History: h, Recovery: 20 * time.Second,
 		Servers: &faults.Servers{
 			StatefulSet: "postgres", Replicas: 1, Random: rand.New(rand.NewPCG(0, 0)),
 			// The only question is whether the pod is ready.

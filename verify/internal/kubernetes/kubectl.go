@@ -102,12 +102,9 @@ func (k *Kubectl) Run(ctx context.Context, input string, arguments ...string) (s
 	return stdout.String(), nil
 }
 
-// LocalNodes returns what tells the local cluster what happens to one of its nodes, or nil when this
-// cluster is another one. Its command localkube has to be on PATH.
-func LocalNodes(ctx context.Context, config *rest.Config) func(ctx context.Context, does, node string) error {
-	if _, err := exec.LookPath("localkube"); err != nil {
-		return nil
-	}
+// Localkube returns the local cluster's own command, or nil when this cluster is another one. It has to
+// be on PATH.
+func Localkube(ctx context.Context, config *rest.Config) func(ctx context.Context, arguments ...string) error {
 	said, err := exec.CommandContext(ctx, "localkube", "env").Output()
 	if err != nil {
 		return nil
@@ -121,10 +118,10 @@ func LocalNodes(ctx context.Context, config *rest.Config) func(ctx context.Conte
 		if err != nil || local.Host != config.Host {
 			return nil
 		}
-		return func(ctx context.Context, does, node string) error {
-			printed, err := exec.CommandContext(ctx, "localkube", "node", does, node).CombinedOutput()
+		return func(ctx context.Context, arguments ...string) error {
+			printed, err := exec.CommandContext(ctx, "localkube", arguments...).CombinedOutput()
 			if err != nil {
-				return fmt.Errorf("localkube node %s %s: %w: %s", does, node, err, strings.TrimSpace(string(printed)))
+				return fmt.Errorf("localkube %s: %w: %s", strings.Join(arguments, " "), err, strings.TrimSpace(string(printed)))
 			}
 			return nil
 		}
