@@ -22,6 +22,7 @@ const (
 	proven       = 0
 	violated     = 1
 	couldNotTell = 2
+	usage        = 64
 	deadline     = 124
 )
 

@@ -23,8 +23,8 @@ type Stack struct {
 	workspace *Workspace
 }
 
-// configFile holds the stack's settings, outside of the checkout's own files.
-func (s *Stack) configFile() string { return filepath.Join(s.Folder, "Pulumi.yaml") }
+// ConfigFile holds the stack's settings, outside of the checkout's own files.
+func (s *Stack) ConfigFile() string { return filepath.Join(s.Folder, "Pulumi.yaml") }
 
 // Ledger is the ledger of verify.
 func (s *Stack) Ledger() string { return filepath.Join(s.Folder, "ledger") }
@@ -51,7 +51,7 @@ func (s *Stack) UnsetPath(ctx context.Context, path string) Result {
 // input: a command line is for everybody to read.
 func (s *Stack) SetSecret(ctx context.Context, key, value string) Result {
 	command := s.Command(ctx, "pulumi", "config", "set", "--secret", key,
-		"--stack", s.Name, "--config-file", s.configFile())
+		"--stack", s.Name, "--config-file", s.ConfigFile())
 	command.Stdin = strings.NewReader(value)
 	return s.workspace.run(ctx, command)
 }
@@ -62,7 +62,7 @@ func (s *Stack) Unset(ctx context.Context, key string) Result {
 }
 
 func (s *Stack) config(ctx context.Context, verb string, arguments ...string) Result {
-	all := []string{"pulumi", "config", verb, "--stack", s.Name, "--config-file", s.configFile()}
+	all := []string{"pulumi", "config", verb, "--stack", s.Name, "--config-file", s.ConfigFile()}
 	return s.Run(ctx, append(all, arguments...)...)
 }
 
@@ -97,7 +97,7 @@ func (s *Stack) Destroy(ctx context.Context, flags ...string) Result {
 }
 
 func (s *Stack) operation(verb string, flags []string) []string {
-	return append([]string{"pulumi", verb, "--stack", s.Name, "--config-file", s.configFile()}, flags...)
+	return append([]string{"pulumi", verb, "--stack", s.Name, "--config-file", s.ConfigFile()}, flags...)
 }
 
 // Cancel is `pulumi cancel`.

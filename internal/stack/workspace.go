@@ -225,7 +225,7 @@ func (w *Workspace) newStack(ctx context.Context, name string) (*Stack, error) {
 	if result := s.Run(ctx, "pulumi", "stack", "init", "--no-select", "--stack", name); !result.OK() {
 		return nil, result.Err()
 	}
-	if err := os.Rename(w.initialConfig(name), s.configFile()); err != nil {
+	if err := os.Rename(w.initialConfig(name), s.ConfigFile()); err != nil {
 		return nil, err
 	}
 	for key, value := range map[string]string{"namespace": s.Namespace, "image": s.Image} {

@@ -32,6 +32,8 @@ const (
 	defaultRecovery = 4 * time.Minute
 	// timeBesides is what a run may take besides writing: the last fault, and the look at the rows.
 	timeBesides = 30 * time.Minute
+	// timeOfFault is what one fault may take, where it is said how often each strikes.
+	timeOfFault = 5 * time.Minute
 	// gentlest is the fault that strikes when none is named.
 	gentlest = "pod-delete"
 	// noFault only writes.
@@ -45,6 +47,7 @@ type durabilitySettings struct {
 	settings
 	writers    int
 	duration   time.Duration
+	times      int
 	faults     []string
 	every      time.Duration
 	through    []int
@@ -91,9 +94,10 @@ commit proves nothing, and ends with exit code 2.`,
 	}
 	s.register(command, 0)
 	flags := command.Flags()
-	flags.Lookup("timeout").Usage = "how long all of it may take (default: the duration and 30 minutes)"
+	flags.Lookup("timeout").Usage = "how long all of it may take (default: the duration and 30 minutes; with --times 5 minutes a fault more)"
 	flags.IntVar(&s.writers, "writers", defaultWriters, "how many connections commit at the same time")
 	flags.DurationVar(&s.duration, "duration", defaultDuration, "how long faults strike")
+	flags.IntVar(&s.times, "times", 0, "instead of --duration: how often each fault strikes")
 	flags.StringSliceVar(&s.faults, "fault", []string{gentlest}, "what strikes, in a random order; none writes only")
 	flags.DurationVar(&s.every, "every", defaultEvery, "from the end of a fault to the next, about")
 	flags.DurationVar(&s.recovery, "recovery", defaultRecovery, "how long commits may take to go on after a fault")
@@ -110,12 +114,12 @@ commit proves nothing, and ends with exit code 2.`,
 // note keeps which flags were given, for the command to type again.
 func (s *durabilitySettings) note(command *cobra.Command) {
 	if !command.Flags().Changed("timeout") {
-		s.timeout = s.duration + timeBesides
+		s.timeout = s.duration + timeBesides + time.Duration(s.times*len(s.faults))*timeOfFault
 	}
 	if !command.Flags().Changed("seed") {
 		s.seed = int64(rand.Uint32())
 	}
-	for _, name := range []string{"stack", "context", "namespace", "stateful-set", "via", "writers", "duration", "every", "fault", "recovery", "through", "config-file"} {
+	for _, name := range []string{"stack", "context", "namespace", "stateful-set", "via", "writers", "duration", "times", "every", "fault", "recovery", "through", "config-file"} {
 		flag := command.Flags().Lookup(name)
 		if flag.Changed {
 			s.flags = append(s.flags, fmt.Sprintf("--%s %s", name, strings.Trim(flag.Value.String(), "[]")))
@@ -131,6 +135,9 @@ func (s *durabilitySettings) validate() error {
 	}
 	if s.duration <= 0 {
 		problems = append(problems, fmt.Sprintf("--duration %s: expected more than 0", s.duration))
+	}
+	if s.times < 0 {
+		problems = append(problems, fmt.Sprintf("--times %d: expected 1 or more", s.times))
 	}
 	if s.every < 0 {
 		problems = append(problems, fmt.Sprintf("--every %s: expected 0 or more", s.every))
@@ -186,7 +193,7 @@ func (s *durabilitySettings) run(ctx context.Context) (int, error) {
 		Command: "verify durability " + strings.Join(s.flags, " "),
 		Plan: history.Plan{
 			Workload: history.Rows, Writers: s.writers, DurationMS: s.duration.Milliseconds(), EveryMS: s.every.Milliseconds(),
-			Faults: s.faults, Through: s.through, Seed: s.seed,
+			Times: s.times, Faults: s.faults, Through: s.through, Seed: s.seed,
 		},
 	}
 	if !s.quiet {

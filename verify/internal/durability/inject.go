@@ -42,14 +42,17 @@ type injector struct {
 	struck func(*history.Fault)
 }
 
-// run lets faults strike until a moment, and each come to its end. It returns at the moment, or when
-// ctx ends: what was changed is put back all the same.
-func (i *injector) run(ctx context.Context, until time.Time) {
+// run lets faults strike until a moment, or each so often when times is not 0, and each come to its
+// end. When ctx ends, what was changed is put back all the same.
+func (i *injector) run(ctx context.Context, until time.Time, times int) {
 	var round []faults.Fault
-	for {
+	for rounds := 0; ; {
+		if times > 0 && len(round) == 0 && rounds == times {
+			return
+		}
 		i.progress.Say("writing; the next fault strikes within %s", progress.Duration(time.Duration(float64(i.every)*(1+jitter)).Round(time.Second)))
 		wait := time.Duration(float64(i.every) * (1 + jitter*(2*i.random.Float64()-1)))
-		if len(i.faults) == 0 || time.Until(until) < wait {
+		if len(i.faults) == 0 || times == 0 && time.Until(until) < wait {
 			pause(ctx, time.Until(until))
 			return
 		}
@@ -58,6 +61,7 @@ func (i *injector) run(ctx context.Context, until time.Time) {
 			return
 		}
 		if len(round) == 0 {
+			rounds++
 			round = append(round, i.faults...)
 			i.random.Shuffle(len(round), func(a, b int) { round[a], round[b] = round[b], round[a] })
 		}

@@ -132,7 +132,7 @@ func (r *Run) write(ctx context.Context) error {
 	}
 	injector.progress.Say("waiting for the first commits")
 	if err := injector.untilCommits(work, warmUpTimeout); err == nil {
-		injector.run(work, time.Now().Add(time.Duration(h.Plan.DurationMS)*time.Millisecond))
+		injector.run(work, time.Now().Add(time.Duration(h.Plan.DurationMS)*time.Millisecond), h.Plan.Times)
 	} else if ctx.Err() == nil {
 		r.Sink.Add(report.Check{Section: report.Commits, Name: "start", Status: report.Unknown, Detail: oneLine(err)})
 	}
@@ -199,5 +199,9 @@ const settleTime = 3 * time.Minute
 
 // Describe says in one line what is about to happen.
 func Describe(plan history.Plan) string {
-	return fmt.Sprintf("%d writers for %s; a fault about every %s", plan.Writers, milliseconds(plan.DurationMS), milliseconds(plan.EveryMS))
+	long := "for " + milliseconds(plan.DurationMS)
+	if plan.Times > 0 {
+		long = "until each fault has struck " + report.Plural(int64(plan.Times), "time")
+	}
+	return fmt.Sprintf("%s, %s; from one fault to the next about %s", report.Plural(int64(plan.Writers), "writer"), long, milliseconds(plan.EveryMS))
 }

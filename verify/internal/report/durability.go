@@ -19,12 +19,14 @@ type Durability struct {
 
 // Plan is what was asked for.
 type Plan struct {
-	Workload   string   `json:"workload"`
-	Writers    int      `json:"writers"`
-	DurationMS int64    `json:"duration_ms"`
-	EveryMS    int64    `json:"every_ms"`
-	Faults     []string `json:"faults"`
-	Through    []int    `json:"through,omitempty"`
+	Workload   string `json:"workload"`
+	Writers    int    `json:"writers"`
+	DurationMS int64  `json:"duration_ms"`
+	EveryMS    int64  `json:"every_ms"`
+	// Times is how often each fault strikes; 0 for as long as DurationMS.
+	Times   int      `json:"times,omitempty"`
+	Faults  []string `json:"faults"`
+	Through []int    `json:"through,omitempty"`
 	// Seed decides the order of the faults and the moments at which they strike.
 	Seed int64 `json:"seed"`
 }

@@ -1,0 +1,178 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"stateful-postgres/internal/contract"
+	"stateful-postgres/internal/stack"
+)
+
+// durability is what verify durability says, as JSON.
+type durability struct {
+	Verdict, Summary string
+	ExitCode         int `json:"exit_code"`
+	Checks           []struct {
+		Section, Name, Status, Detail string
+		Rows                          []struct {
+			Finding  string
+			Run, Seq int64
+		}
+	}
+	Rows       *struct{ Lost, Altered, Duplicated, Phantom int64 }
+	Durability struct {
+		Run    int64
+		Writes struct{ Attempted, Acknowledged, Failed, Unknown, Survived int64 }
+		Faults []struct {
+			Kind     string
+			InFlight int64 `json:"in_flight"`
+			PauseMS  int64 `json:"pause_ms"`
+			Problem  string
+		}
+	}
+}
+
+// durabilityCommand is verify durability for the stack.
+func (f *fixture) durabilityCommand(flags ...string) []string {
+	return append([]string{workspace.Verify, "durability", "--stack", f.Name, "--ledger", f.Ledger(), "--config-file", f.ConfigFile(), "--output", "json"}, flags...)
+}
+
+// durability breaks the servers of the stack while verify writes, and requires an exit code.
+func (f *fixture) durability(code int, flags ...string) durability {
+	f.t.Helper()
+	return f.readDurability(code, f.Run(f.ctx, f.durabilityCommand(flags...)...))
+}
+
+func (f *fixture) readDurability(code int, result stack.Result) durability {
+	f.t.Helper()
+	require.Equal(f.t, code, result.ExitCode, "%s", result)
+	var said durability
+	require.NoError(f.t, json.Unmarshal([]byte(result.Stdout), &said), "%s", result)
+	require.Equal(f.t, code, said.ExitCode)
+	return said
+}
+
+// requireStruck requires that each of these faults struck, hit something, and came to its end.
+func (f *fixture) requireStruck(said durability, kinds ...string) {
+	f.t.Helper()
+	struck := map[string]bool{}
+	for _, fault := range said.Durability.Faults {
+		require.Empty(f.t, fault.Problem, "%+v", fault)
+		struck[fault.Kind] = true
+		f.t.Logf("%s: %.1f s without an acknowledged write, %d in flight", fault.Kind, float64(fault.PauseMS)/1000, fault.InFlight)
+	}
+	for _, kind := range kinds {
+		require.True(f.t, struck[kind], "%s did not strike: %+v", kind, said.Durability.Faults)
+	}
+}
+
+// requireCounted has psql alone count the rows of a run: each that was acknowledged is there, and
+// none that was neither acknowledged nor without an answer.
+func (f *fixture) requireCounted(said durability, query func(string) string) {
+	f.t.Helper()
+	writes := said.Durability.Writes
+	require.NotZero(f.t, writes.Acknowledged)
+	require.NotNil(f.t, said.Rows)
+	require.Equal(f.t, fmt.Sprint(writes.Acknowledged+writes.Survived),
+		query(fmt.Sprintf("select count(distinct seq) from verify.rows where run = %d", said.Durability.Run)))
+}
+
+func TestDurabilityOfOneServer(t *testing.T) {
+	t.Parallel()
+	f := setup(t, "durability")
+	f.up(1)
+	kinds := []string{"pod-delete", "pod-kill", "process-kill", "backend-kill", "evict", "restart", "scale", "client-kill"}
+	history, page := filepath.Join(f.Folder, "history.json.gz"), filepath.Join(f.Folder, "page.html")
+	said := f.durability(proven, "--fault", strings.Join(kinds, ","), "--every", "2s", "--times", "1", "--writers", "4", "--seed", "1",
+		"--history", history, "--report", page)
+	f.requireStruck(said, kinds...)
+	f.requireCounted(said, f.sql)
+	html, err := os.ReadFile(page)
+	require.NoError(t, err)
+	require.Contains(t, string(html), "process-kill")
+
+	again := f.readDurability(proven, f.Run(f.ctx, workspace.Verify, "durability", "--output", "json", "--replay", history))
+	require.Equal(t, said.Durability, again.Durability)
+	require.Equal(t, said.Rows, again.Rows)
+
+	// What cannot be done here is refused, and nothing is struck.
+	before := f.server()
+	refused := f.Run(f.ctx, f.durabilityCommand("--fault", "switchover,no-such")...)
+	require.Equal(t, usage, refused.ExitCode, "%s", refused)
+	require.Contains(t, refused.Output, "--fault switchover: not possible here: it needs 2 servers with highAvailability")
+	require.Contains(t, refused.Output, `--fault "no-such"`)
+	require.Equal(t, before, f.server())
+	listed := f.ok(f.Run(f.ctx, f.durabilityCommand("--list-faults")...))
+	require.Regexp(t, `(?m)^✓ pod-kill `, listed)
+	require.Regexp(t, `(?m)^- switchover .*not here`, listed)
+}
+
+// What is known to lose data has to be found. Each of these promises was taken back by hand.
+
+// A server that acknowledges before the log is on disk.
+func TestDurabilityFindsAsynchronousCommits(t *testing.T) {
+	t.Parallel()
+	f := setup(t, "asynccommit")
+	f.ok(f.SetPath(f.ctx, "parameters.synchronous_commit", "off"))
+	f.up(1)
+	f.requireLost(f.durability(violated, "--fault", "process-kill", "--every", "3s", "--duration", "20s"))
+}
+
+// requireLost requires that rows are named that were acknowledged and are gone.
+func (f *fixture) requireLost(said durability) {
+	f.t.Helper()
+	require.NotNil(f.t, said.Rows)
+	require.Positive(f.t, said.Rows.Lost)
+	for _, check := range said.Checks {
+		for _, row := range check.Rows {
+			if row.Finding == "lost" && row.Run == said.Durability.Run {
+				f.t.Logf("%s: the first is row %d", said.Summary, row.Seq)
+				return
+			}
+		}
+	}
+	require.Fail(f.t, "no lost row is named", "%+v", said)
+}
+
+// A copy of the volume that is put back under a running stack.
+func TestDurabilityFindsAnOldVolume(t *testing.T) {
+	t.Parallel()
+	f := setup(t, "oldvolume")
+	f.up(1)
+	f.verify(proven)
+	f.up(0)
+	f.onVolume("cp -a /volume/pgdata /volume/copy")
+	f.up(1)
+	f.verify(proven)
+	ended := make(chan stack.Result, 1)
+	go func() { ended <- f.Run(f.ctx, f.durabilityCommand("--fault", "none", "--duration", "90s")...) }()
+	f.eventually("commits", time.Minute, func() (string, bool) {
+		seen := f.psql(pod, "select count(*) > 1000 from verify.rows")
+		return seen.String(), strings.TrimSpace(seen.Stdout) == "t"
+	})
+	f.kubectl("scale", "statefulset", contract.StatefulSet, "--replicas=0")
+	f.kubectl("wait", "pod/"+pod, "--for=delete", "--timeout=1m")
+	f.onVolume("rm -r /volume/pgdata && mv /volume/copy /volume/pgdata")
+	f.kubectl("scale", "statefulset", contract.StatefulSet, "--replicas=1")
+	said := f.readDurability(violated, <-ended)
+	f.requireLost(said)
+}
+
+// Several servers, and what happens to nodes: alone on the cluster.
+func TestMembersDurability(t *testing.T) {
+	f := setupFor(t, "durability", 3*testTimeout)
+	m := openMembers(t, f, 3)
+	m.site.Writer.Halt()
+	// Those that the other tests of several servers do not meet.
+	kinds := []string{"restart", "standby-pod-kill", "all-process-kill", "leader-evict", "standby-partition", "leader-kubelet-stop", "apiserver-stop"}
+	said := f.durability(proven, "--fault", strings.Join(kinds, ","), "--every", "2s", "--times", "1", "--writers", "4", "--seed", "1")
+	f.requireStruck(said, kinds...)
+	f.requireCounted(said, m.query)
+}
