@@ -16,9 +16,12 @@ import (
 // smallVolume is the size of a disk of smallVolumes, in bytes.
 const smallVolume = 512 << 20
 
+// disk is a file of this machine, as a block device.
+type disk struct{ file, device string }
+
 // smallVolumes are a storage class of this name, with a disk for each server that
-// can really be full. Each is a file of this machine, as a block device.
-func (f *fixture) smallVolumes(class string, number int) {
+// can really be full.
+func (f *fixture) smallVolumes(class string, number int) (disks []disk) {
 	f.t.Helper()
 	f.create(map[string]any{
 		"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": f.ownedByNamespace(class),
@@ -31,6 +34,7 @@ func (f *fixture) smallVolumes(class string, number int) {
 		attached := f.Run(f.ctx, "losetup", "--find", "--show", file)
 		require.NoError(f.t, attached.Err(), "a disk that can be full is a loop device, which this machine must be able to make")
 		device := strings.TrimSpace(attached.Stdout)
+		disks = append(disks, disk{file, device})
 		f.t.Cleanup(func() {
 			// The kernel waits until nobody has it mounted.
 			if result := f.Run(interrupted, "losetup", "--detach", device); !result.OK() {
@@ -50,6 +54,7 @@ func (f *fixture) smallVolumes(class string, number int) {
 			},
 		})
 	}
+	return disks
 }
 
 func TestMembersOutliveAFullVolume(t *testing.T) {

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -48,6 +49,7 @@ type durabilitySettings struct {
 	writers    int
 	duration   time.Duration
 	times      int
+	workload   string
 	faults     []string
 	every      time.Duration
 	through    []int
@@ -97,6 +99,7 @@ commit proves nothing, and ends with exit code 2.`,
 	flags.Lookup("timeout").Usage = "how long all of it may take (default: the duration and 30 minutes; with --times 5 minutes a fault more)"
 	flags.IntVar(&s.writers, "writers", defaultWriters, "how many connections commit at the same time")
 	flags.DurationVar(&s.duration, "duration", defaultDuration, "how long faults strike")
+	flags.StringVar(&s.workload, "workload", history.Rows, "rows: writers add rows; register: clients exchange values of keys, and nobody may see an older one after a newer one")
 	flags.IntVar(&s.times, "times", 0, "instead of --duration: how often each fault strikes")
 	flags.StringSliceVar(&s.faults, "fault", []string{gentlest}, "what strikes, in a random order; none writes only")
 	flags.DurationVar(&s.every, "every", defaultEvery, "from the end of a fault to the next, about")
@@ -119,7 +122,7 @@ func (s *durabilitySettings) note(command *cobra.Command) {
 	if !command.Flags().Changed("seed") {
 		s.seed = int64(rand.Uint32())
 	}
-	for _, name := range []string{"stack", "context", "namespace", "stateful-set", "via", "writers", "duration", "times", "every", "fault", "recovery", "through", "config-file"} {
+	for _, name := range []string{"stack", "context", "namespace", "stateful-set", "via", "workload", "writers", "duration", "times", "every", "fault", "recovery", "through", "config-file"} {
 		flag := command.Flags().Lookup(name)
 		if flag.Changed {
 			s.flags = append(s.flags, fmt.Sprintf("--%s %s", name, strings.Trim(flag.Value.String(), "[]")))
@@ -132,6 +135,9 @@ func (s *durabilitySettings) validate() error {
 	var problems []string
 	if s.writers < 1 || s.writers > mostWriters {
 		problems = append(problems, fmt.Sprintf("--writers %d: expected 1 to %d", s.writers, mostWriters))
+	}
+	if s.workload != history.Rows && s.workload != history.Register {
+		problems = append(problems, fmt.Sprintf("--workload %q: expected %s or %s", s.workload, history.Rows, history.Register))
 	}
 	if s.duration <= 0 {
 		problems = append(problems, fmt.Sprintf("--duration %s: expected more than 0", s.duration))
@@ -192,7 +198,7 @@ func (s *durabilitySettings) run(ctx context.Context) (int, error) {
 	h := &history.History{
 		Command: "verify durability " + strings.Join(s.flags, " "),
 		Plan: history.Plan{
-			Workload: history.Rows, Writers: s.writers, DurationMS: s.duration.Milliseconds(), EveryMS: s.every.Milliseconds(),
+			Workload: s.workload, Writers: s.writers, DurationMS: s.duration.Milliseconds(), EveryMS: s.every.Milliseconds(),
 			Times: s.times, Faults: s.faults, Through: s.through, Seed: s.seed,
 		},
 	}
@@ -235,7 +241,15 @@ func (s *durabilitySettings) writePage(h *history.History, sink *report.Sink) (e
 	if err != nil {
 		return fmt.Errorf("--report: %w", err)
 	}
-	err = errors.Join(page.Render(file, h, sink.Report), file.Close())
+	var extras []page.Extra
+	if h.Plan.Workload == history.Register {
+		var picture bytes.Buffer
+		if err := durability.Picture(&picture, h); err != nil {
+			return errors.Join(fmt.Errorf("--report: %w", err), file.Close())
+		}
+		extras = append(extras, page.Extra{Title: "What the clients saw", HTML: picture.Bytes()})
+	}
+	err = errors.Join(page.Render(file, h, sink.Report, extras...), file.Close())
 	if err != nil {
 		return fmt.Errorf("--report %s: %w", s.page, err)
 	}

@@ -39,6 +39,9 @@ type client struct {
 	session   *commit.Session
 	// broke says that there was one before.
 	broke bool
+	// since is when the transaction began that is not answered yet, in nanoseconds of the clock; 0
+	// between two.
+	since atomic.Int64
 
 	mutex sync.Mutex
 	// last is why the last attempt to connect, or to write, failed; nil after one that did not.
@@ -82,6 +85,34 @@ func (c *client) connected(ctx context.Context) *commit.Session {
 	return session
 }
 
+// transact runs a transaction, and counts what became of it.
+func (c *client) transact(run func() (commit.Outcome, error)) commit.Outcome {
+	began := time.Now()
+	c.since.Store(began.UnixNano())
+	outcome, err := run()
+	ended := time.Now()
+	c.since.Store(0)
+	c.meter.outcome(outcome, began, ended)
+	c.met(err)
+	return outcome
+}
+
+func committed(outcome commit.Outcome) bool {
+	return outcome == commit.Acknowledged || outcome == commit.AcknowledgedLocally
+}
+
+// after makes ready for the next transaction.
+func (c *client) after(ctx context.Context, outcome commit.Outcome) {
+	switch {
+	case committed(outcome):
+	case outcome == commit.Unknown:
+		c.leave()
+	case c.session.Usable():
+		// The server refuses: it is not asked as fast as it can say no.
+		pause(ctx, connectPause)
+	}
+}
+
 // leave gives the connection up.
 func (c *client) leave() {
 	if c.session != nil {
@@ -101,9 +132,6 @@ func pause(ctx context.Context, d time.Duration) {
 type writer struct {
 	client
 	pen pen
-	// since is when the transaction began that is not answered yet, in nanoseconds of the clock; 0
-	// between two.
-	since atomic.Int64
 	// acknowledged is the row that was acknowledged last, -1 before.
 	acknowledged atomic.Int64
 }
@@ -125,37 +153,21 @@ func (w *writer) run(ctx context.Context) error {
 		statement = fmt.Appendf(statement[:0], "insert into verify.rows (run, seq, payload) values (%d, %d, '", w.pen.account.run, row)
 		statement = append(w.pen.account.source.Append(statement, row), '\'', ')')
 
-		began := time.Now()
-		w.since.Store(began.UnixNano())
-		outcome, err := transact(ctx, session, string(statement))
-		ended := time.Now()
-		w.since.Store(0)
-		w.meter.outcome(outcome, began, ended)
-		w.met(err)
+		outcome := w.transact(func() (commit.Outcome, error) {
+			// The end of the run interrupts nobody: what was begun comes to its end.
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), workTimeout)
+			defer cancel()
+			return session.TransactAsIs(ctx, string(statement))
+		})
 		if err := w.pen.outcome(row, outcome); err != nil {
 			return err
 		}
-		switch outcome {
-		case commit.Acknowledged, commit.AcknowledgedLocally:
+		if committed(outcome) {
 			w.acknowledged.Store(row)
-		default:
-			if session.Usable() {
-				// The server refuses: it is not asked as fast as it can say no.
-				pause(ctx, connectPause)
-			}
-			if outcome == commit.Unknown {
-				w.leave()
-			}
 		}
+		w.after(ctx, outcome)
 	}
 	return w.pen.finish()
-}
-
-func transact(ctx context.Context, session *commit.Session, statement string) (commit.Outcome, error) {
-	// The end of the run interrupts nobody: what was begun comes to its end.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), workTimeout)
-	defer cancel()
-	return session.TransactAsIs(ctx, statement)
 }
 
 // reader looks for rows that were acknowledged before it began to look.

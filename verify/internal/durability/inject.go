@@ -36,7 +36,7 @@ type injector struct {
 	// random decides about the order and the moments.
 	random   *rand.Rand
 	meter    *meter
-	writers  []*writer
+	clients  []*client
 	progress *progress.Line
 	// struck is told about each fault when it is over.
 	struck func(*history.Fault)
@@ -83,8 +83,8 @@ func (i *injector) run(ctx context.Context, until time.Time, times int) {
 // strike lets one fault strike and come to its end.
 func (i *injector) strike(ctx context.Context, fault faults.Fault, entry *history.Fault) {
 	i.progress.Say("%s: %s", fault.Name, fault.Does)
-	for _, w := range i.writers {
-		if w.since.Load() != 0 {
+	for _, c := range i.clients {
+		if c.since.Load() != 0 {
 			entry.InFlight++
 		}
 	}
@@ -133,8 +133,8 @@ func (i *injector) untilCommits(ctx context.Context, timeout time.Duration) erro
 	return faults.UntilEvery(ctx, recoveryPoll, "commits to go on", timeout, func(context.Context) (string, bool) {
 		now := i.meter.count().Acknowledged
 		last := ""
-		for _, w := range i.writers {
-			if err := w.problem(); err != nil {
+		for _, c := range i.clients {
+			if err := c.problem(); err != nil {
 				last = ", last problem: " + oneLine(err)
 			}
 		}

@@ -53,7 +53,11 @@ func judge(h *history.History) []report.Check {
 	}
 	checks = append(checks, latencies(h)...)
 	checks = append(checks, pauses(h)...)
-	checks = append(checks, reads(h))
+	if h.Plan.Workload == history.Register {
+		checks = append(checks, linearizable(h)...)
+	} else {
+		checks = append(checks, reads(h))
+	}
 	return append(checks, conditions(h)...)
 }
 
@@ -61,7 +65,7 @@ func commits(h *history.History) report.Check {
 	w := h.Writes
 	detail := fmt.Sprintf("%s attempted: %s acknowledged (%s a second), %s failed, %s without an answer",
 		report.Number(w.Attempted), report.Number(w.Acknowledged), report.Number(int64(rate(h))), report.Number(w.Failed), report.Number(w.Unknown))
-	if w.Unknown > 0 {
+	if w.Unknown > 0 && h.Plan.Workload == history.Rows {
 		detail += fmt.Sprintf(", of which %s there", areOrIs(w.Survived))
 	}
 	return report.Check{Section: report.Commits, Name: "outcomes", Status: report.Passed,
@@ -161,18 +165,15 @@ func conditions(h *history.History) []report.Check {
 		}
 		return report.Check{Section: "Conditions", Name: name, Status: report.Unknown, Detail: not, Hint: hint}
 	}
-	checks := []report.Check{
+	return []report.Check{
 		condition("in flight", inFlight > 0, fmt.Sprintf("a commit was in flight when %s struck", of(inFlight, len(h.Faults), "fault")),
 			"no commit was in flight when a fault struck: this proves nothing about faults", "run it for longer, or with more --writers"),
 		condition("recovery", recovered > 0, fmt.Sprintf("commits were acknowledged after %s", of(recovered, len(h.Faults), "fault")),
 			"no commit was acknowledged after a fault", "run it for longer, or see why the server does not come back"),
-	}
-	if h.Plan.Workload == history.Rows {
-		checks = append(checks, condition("unknown", h.Writes.Unknown > 0,
+		condition("unknown", h.Writes.Unknown > 0,
 			fmt.Sprintf("%s had no answer: a fault hit them between COMMIT and its answer", report.Plural(h.Writes.Unknown, "commit")),
-			"every commit was answered: no fault hit one between COMMIT and its answer", "run it for longer, with more --writers, or with a harder fault: --fault pod-kill,process-kill"))
+			"every commit was answered: no fault hit one between COMMIT and its answer", "run it for longer, with more --writers, or with a harder fault: --fault pod-kill,process-kill"),
 	}
-	return checks
 }
 
 func of(some, all int, what string) string {
@@ -186,6 +187,9 @@ func of(some, all int, what string) string {
 func Summarize(h *history.History) func(*report.Report) string {
 	return func(r *report.Report) string {
 		return r.Summarize(func() string {
+			if h.Plan.Workload == history.Register {
+				return fmt.Sprintf("%s under %s, and no client saw an older value after a newer one", report.Plural(h.Writes.Acknowledged, "operation"), report.Plural(int64(len(h.Faults)), "fault"))
+			}
 			return fmt.Sprintf("%s acknowledged under %s, none lost or altered", report.Plural(h.Writes.Acknowledged, "commit"), report.Plural(int64(len(h.Faults)), "fault"))
 		})
 	}

@@ -50,11 +50,21 @@ type meter struct {
 }
 
 func newMeter(now time.Time) *meter {
-	m := &meter{started: now, bucketTime: bucketTime, bucketStart: now, buckets: []history.Bucket{{}}, bucket: newHistogram()}
+	m := &meter{}
+	m.start(now)
+	return m
+}
+
+// start lets the time begin, and forgets everything.
+func (m *meter) start(now time.Time) {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	m.started, m.bucketTime, m.bucketStart = now, bucketTime, now
+	m.buckets, m.bucket = []history.Bucket{{}}, newHistogram()
 	for i := range m.latency {
 		m.latency[i] = newHistogram()
 	}
-	return m
+	m.writes, m.fault, m.phase = history.Writes{}, nil, before
 }
 
 func newHistogram() *hdrhistogram.Histogram {

@@ -13,6 +13,7 @@ import (
 	"stateful-postgres/verify/internal/check"
 	"stateful-postgres/verify/internal/history"
 	"stateful-postgres/verify/internal/ledger"
+	"stateful-postgres/verify/internal/register"
 	"stateful-postgres/verify/internal/report"
 	"stateful-postgres/verify/internal/rows"
 	"stateful-postgres/verify/internal/server"
@@ -80,51 +81,60 @@ func (r *Run) checkBefore(ctx context.Context) (bool, error) {
 	return false, nil
 }
 
-// write lets writers write and faults strike. It returns when all has come to its end.
+// workload is what clients do.
+type workload struct {
+	clients []*client
+	// works are what each of them runs until the context ends, background what runs beside.
+	works, background []func(context.Context) error
+	// finish is called when all have ended, and fills the history.
+	finish func(context.Context, *history.History) error
+}
+
+// write lets clients work and faults strike. It returns when all has come to its end.
 func (r *Run) write(ctx context.Context) error {
 	h := r.History
-	account, err := newAccount(r.Ledger)
-	if err != nil {
-		return err
-	}
-	h.Run = account.run
 	entrance := r.Subject.Entrance()
 	defer entrance.Close()
-	if err := r.announce(ctx, entrance, account); err != nil {
+	meter := newMeter(time.Now())
+	open := r.openRows
+	if h.Plan.Workload == history.Register {
+		open = r.openRegisters
+	}
+	load, err := open(ctx, entrance, meter)
+	var broken *rows.LedgerError
+	switch {
+	case errors.As(err, &broken):
+		return err
+	case err != nil:
 		r.Sink.Report.CutShort(ctx)
-		r.Sink.Add(report.Check{Section: report.Commits, Name: "start", Status: report.Unknown, Detail: err.Error()})
+		r.Sink.Add(report.Check{Section: report.Commits, Name: "start", Status: report.Unknown, Detail: oneLine(err)})
 		return nil
 	}
-
+	// The table was made before: time begins with the first commit.
+	meter.start(time.Now())
 	h.StartedAt = time.Now().UTC().Truncate(time.Millisecond)
-	meter := newMeter(time.Now())
 	work, stop := context.WithCancel(ctx)
 	defer stop()
-	var background, writing sync.WaitGroup
-	writers := make([]*writer, h.Plan.Writers)
-	problems := make([]error, len(writers))
-	for i := range writers {
-		w := &writer{client: client{connector: entrance, meter: meter}, pen: pen{account: account}}
-		w.acknowledged.Store(-1)
-		writers[i] = w
-		writing.Go(func() {
-			if problems[i] = w.run(work); problems[i] != nil {
+	var background, working sync.WaitGroup
+	problems := make([]error, len(load.works))
+	for i, run := range load.works {
+		working.Go(func() {
+			if problems[i] = run(work); problems[i] != nil {
 				// A ledger that takes nothing any more ends the run.
 				stop()
 			}
 		})
 	}
-	reader := &reader{client: client{connector: entrance, meter: newMeter(time.Now())}, run: account.run, writers: writers}
-	background.Go(func() { reader.read(work) })
-	background.Go(func() { enterAll(work, writers) })
+	for _, run := range load.background {
+		background.Go(func() { _ = run(work) })
+	}
 	watcher := &watcher{cluster: r.Subject.Cluster, objects: r.Subject.Objects, meter: meter}
 	if r.Subject.Cluster != nil {
 		background.Go(func() { watcher.run(work) })
 	}
-
 	injector := &injector{
 		servers: r.Servers, faults: r.Faults, recovery: r.Recovery, every: time.Duration(h.Plan.EveryMS) * time.Millisecond,
-		random: rand.New(rand.NewPCG(uint64(h.Plan.Seed), 0)), meter: meter, writers: writers, progress: r.Sink.Progress,
+		random: rand.New(rand.NewPCG(uint64(h.Plan.Seed), 0)), meter: meter, clients: load.clients, progress: r.Sink.Progress,
 		struck: func(f *history.Fault) {
 			h.Faults = append(h.Faults, *f)
 			r.Sink.Add(faultCheck(f))
@@ -138,30 +148,89 @@ func (r *Run) write(ctx context.Context) error {
 	}
 	r.Sink.Progress.Say("waiting for the last answers")
 	stop()
-	writing.Wait()
+	working.Wait()
 	background.Wait()
 	ended := time.Now()
 	meter.end(ended)
-	// What counts for a fault goes on until the next one.
 	h.DurationMS = meter.since(ended)
 	h.BucketMS, h.Buckets = meter.bucketTime.Milliseconds(), meter.buckets
-	h.Writes, h.Latency, h.Reads = meter.count(), meter.latencies(), reader.reads
+	h.Writes, h.Latency = meter.count(), meter.latencies()
 	watcher.enter(h)
-	h.Spans = account.spans()
-	return errors.Join(problems...)
+	return errors.Join(errors.Join(problems...), load.finish(ctx, h))
 }
 
-// announce tells the database of the run.
-func (r *Run) announce(ctx context.Context, entrance *check.Entrance, account *account) error {
+// openRows makes ready for writers that add rows to a run of their own.
+func (r *Run) openRows(ctx context.Context, entrance *check.Entrance, meter *meter) (*workload, error) {
+	account, err := newAccount(r.Ledger)
+	if err != nil {
+		return nil, &rows.LedgerError{Err: err}
+	}
+	r.History.Run = account.run
+	err = r.prepare(ctx, entrance, func(exec execute) error {
+		if err := rows.Create(ctx, exec); err != nil {
+			return err
+		}
+		return exec(ctx, rows.Announcement(r.Ledger.State().Run(account.run)))
+	})
+	if err != nil {
+		return nil, err
+	}
+	load := &workload{}
+	writers := make([]*writer, r.History.Plan.Writers)
+	for i := range writers {
+		w := &writer{client: client{connector: entrance, meter: meter}, pen: pen{account: account}}
+		w.acknowledged.Store(-1)
+		writers[i] = w
+		load.clients, load.works = append(load.clients, &w.client), append(load.works, w.run)
+	}
+	// What a read needs to reconnect is no commit's.
+	reader := &reader{client: client{connector: entrance, meter: newMeter(time.Now())}, run: account.run, writers: writers}
+	load.background = []func(context.Context) error{
+		func(ctx context.Context) error { reader.read(ctx); return nil },
+		func(ctx context.Context) error { enterAll(ctx, writers); return nil },
+	}
+	load.finish = func(_ context.Context, h *history.History) error {
+		h.Reads, h.Spans = reader.reads, account.spans()
+		return nil
+	}
+	return load, nil
+}
+
+// openRegisters makes ready for clients that read, write and exchange values.
+func (r *Run) openRegisters(ctx context.Context, entrance *check.Entrance, meter *meter) (*workload, error) {
+	r.History.Run = register.NewRunID()
+	if err := r.prepare(ctx, entrance, func(exec execute) error { return register.Create(ctx, exec) }); err != nil {
+		return nil, err
+	}
+	load := &workload{}
+	shared := register.NewRun(r.History.Run, time.Now(), register.Options{})
+	for i := range r.History.Plan.Writers {
+		c := &registers{client: client{connector: entrance, meter: meter}, operations: shared.Client(uint64(r.History.Plan.Seed) + uint64(i))}
+		load.clients, load.works = append(load.clients, &c.client), append(load.works, c.run)
+	}
+	load.finish = func(ctx context.Context, h *history.History) error {
+		last := &registers{client: client{connector: entrance, meter: newMeter(time.Now())}, operations: shared.Client(uint64(h.Plan.Seed))}
+		if err := last.lookAtAll(ctx); err != nil {
+			r.Sink.Add(report.Check{Section: report.Registers, Name: "last look", Status: report.Unknown, Detail: oneLine(err)})
+		}
+		var err error
+		h.Operations, err = register.Encode(shared.Operations())
+		return err
+	}
+	return load, nil
+}
+
+// execute runs a statement in a transaction of its own.
+type execute = func(ctx context.Context, sql string, args ...any) error
+
+// prepare connects, and lets something be done before the clients begin.
+func (r *Run) prepare(ctx context.Context, entrance *check.Entrance, do func(execute) error) error {
 	session, err := server.Wait(ctx, entrance.Open, func(met string) { r.Sink.Progress.Say("waiting for the server: %s", met) })
 	if err != nil {
 		return err
 	}
 	defer session.Close()
-	if err := rows.Create(ctx, session.Exec); err != nil {
-		return err
-	}
-	return session.Exec(ctx, rows.Announcement(r.Ledger.State().Run(account.run)))
+	return do(session.Exec)
 }
 
 // enterAll enters outcomes in the ledger until ctx ends. An error comes up again where rows are written.
@@ -189,7 +258,9 @@ func (r *Run) look(ctx context.Context) error {
 		return err
 	}
 	h.Look = history.Look{Checks: append([]report.Check{}, r.Sink.Report.Checks[before:]...), Members: r.Sink.Report.Members, Rows: r.Sink.Report.Rows}
-	h.Writes.Survived = r.Ledger.State().Run(h.Run).Count(ledger.Seen)
+	if run := r.Ledger.State().Run(h.Run); run != nil {
+		h.Writes.Survived = run.Count(ledger.Seen)
+	}
 	conclude(h, r.Sink, false)
 	return nil
 }

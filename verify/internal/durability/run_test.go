@@ -2,9 +2,11 @@ package durability_test
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -223,4 +225,38 @@ func TestInterruptedRunPutsBackWhatItChanged(t *testing.T) {
 	run := state.Run(h.Run)
 	require.Equal(t, h.Writes.Acknowledged, run.Count(ledger.Acknowledged))
 	require.Equal(t, h.Writes.Unknown, run.Count(ledger.Undecided))
+}
+
+// A client that saw a value never again sees an older one, also when the server crashes.
+func TestRegistersOfAServerThatCrashesAreLinearizable(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.plan.Workload = history.Register
+	h, r := f.run(t.Context(), crash(f))
+	require.Equal(t, report.Passed, find(t, r, "linearizable").Status, "%+v", r.Checks)
+	require.Equal(t, report.Proven, r.Verdict, "%+v", r.Checks)
+	require.NotEmpty(t, h.Operations)
+	replayed := f.again(h)
+	require.Equal(t, report.Proven, replayed.Verdict)
+	require.Equal(t, find(t, r, "linearizable").Detail, find(t, replayed, "linearizable").Detail)
+	var picture strings.Builder
+	require.NoError(t, durability.Picture(&picture, h))
+	require.Contains(t, picture.String(), "<html")
+}
+
+// A server that goes back to what it had before shows older values.
+func TestRegistersThatGoBackAreFound(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.plan.Workload, f.plan.Times = history.Register, 1
+	h, r := f.run(t.Context(), func(context.Context) error {
+		f.server.Exec(t, f.dsn, "create table verify.earlier as select * from verify.registers")
+		time.Sleep(300 * time.Millisecond)
+		f.server.Exec(t, f.dsn, "begin; lock verify.registers; delete from verify.registers; insert into verify.registers select * from verify.earlier; commit")
+		return nil
+	})
+	require.Equal(t, report.Violated, find(t, r, "linearizable").Status, "%+v", r.Checks)
+	require.Equal(t, report.NotKept, r.Verdict)
+	require.Contains(t, fmt.Sprint(r.Checks), "client ", "the shortest history is shown")
+	require.Equal(t, report.NotKept, f.again(h).Verdict)
 }

@@ -56,6 +56,7 @@ const (
 	Cycle      = "Cycle"
 	Faults     = "Faults"
 	Commits    = "Commits"
+	Registers  = "Registers"
 )
 
 // Row is a row that is named because something is wrong with it.
