@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Lets faults strike several servers as often as wished, on the local cluster with
-# three nodes: soak.sh FAULT TIMES. FAULT is a regular expression; with an empty one
-# each kind strikes, and every other test of several servers runs, too, also what
-# takes too long for make test. After each fault all rows are counted by psql, and
-# verify has to prove everything. make soak calls it.
+# Lets faults strike as often as wished, on the local cluster with three nodes:
+# soak.sh FAULT TIMES. FAULT is a regular expression; with an empty one each kind
+# strikes, and every other test of several servers runs, too. Faults strike a slow
+# client, after each of whose faults all rows are counted by psql and verify has to
+# prove everything; and verify durability under load, with one server and with
+# three. make soak calls it.
 set -euo pipefail
 cd "$(dirname "$0")"
 . .local/env
@@ -14,8 +15,8 @@ if ! [[ $times =~ ^[1-9][0-9]*$ ]]; then
   echo "soak: TIMES: got '$times', expected a number from 1 on; set it with: make soak TIMES=20" >&2
   exit 1
 fi
-tests='^TestMembers(LoseNoAcknowledgedWrite|SurviveTheirNodes)$'
+tests='^Test(Members(LoseNoAcknowledgedWrite|SurviveTheirNodes|Durability|RegistersAreLinearizable)|DurabilityOfOneServer)$'
 if [ -z "$fault" ]; then
-  tests='^TestMembers'
+  tests='^Test(Members|DurabilityOfOneServer)'
 fi
 E2E=1 go test -count=1 -v -parallel 1 -timeout 0 ./e2e -run "$tests" -fault "$fault" -times "$times" -every-transition

@@ -61,7 +61,7 @@ const (
 
 // Row is a row that is named because something is wrong with it.
 type Row struct {
-	// Finding is lost, altered, duplicated, phantom, torn, unindexed or dangling.
+	// Finding is lost, altered, duplicated, phantom, torn, unindexed, dangling or stale.
 	Finding string `json:"finding"`
 	Run     int64  `json:"run"`
 	Seq     int64  `json:"seq"`
