@@ -115,11 +115,12 @@ func readOptions(arguments []string) (options, error) {
 
 // Titles of the report's sections.
 const (
-	programSection = "Program"
-	serverSection  = "Server"
-	verifySection  = "Verify"
-	traceSection   = "Where the time of `pulumi up` goes"
-	membersSection = "Several servers"
+	programSection    = "Program"
+	serverSection     = "Server"
+	verifySection     = "Verify"
+	traceSection      = "Where the time of `pulumi up` goes"
+	membersSection    = "Several servers"
+	durabilitySection = "Writing under load"
 )
 
 // part measures something, for one of the report's sections.
@@ -145,6 +146,8 @@ var parts = []part{
 	{name: "trace", section: traceSection, measure: measureTrace},
 	{name: "faults", section: membersSection, measure: measureFaults, nodes: 3},
 	{name: "commits", section: membersSection, measure: measureCommits, nodes: 3},
+	{name: "rates", section: durabilitySection, measure: measureRates},
+	{name: "long", section: durabilitySection, measure: measureLong},
 }
 
 // wholeSections are the titles of the sections all parts of which are among some.

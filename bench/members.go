@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -265,13 +264,17 @@ func (s *server) pgbench(ctx context.Context, binaries string, writers int) (flo
 	if err := result.Err(); err != nil {
 		return 0, err
 	}
-	lines := bufio.NewScanner(strings.NewReader(result.Stdout))
-	for lines.Scan() {
+	return tps(result.Stdout)
+}
+
+// tps is what pgbench says of its rate.
+func tps(said string) (float64, error) {
+	for line := range strings.Lines(said) {
 		// tps = 1234.5 (without initial connection time)
-		if rest, found := strings.CutPrefix(lines.Text(), "tps = "); found {
+		if rest, found := strings.CutPrefix(line, "tps = "); found {
 			number, _, _ := strings.Cut(rest, " ")
 			return strconv.ParseFloat(number, 64)
 		}
 	}
-	return 0, fmt.Errorf("pgbench says nothing of its rate: %s", result)
+	return 0, fmt.Errorf("pgbench says nothing of its rate: %s", said)
 }

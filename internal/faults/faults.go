@@ -87,7 +87,7 @@ var acts = []act{
 	{name: "pod-delete", does: "the pod of %s is deleted", roles: []role{anyone, leader, standby, everyone}, strike: deletePods},
 	{name: "pod-kill", does: "the pod of %s is deleted by force", roles: []role{anyone, leader, standby, everyone}, strike: forcePods},
 	{name: "evict", does: "the pod of %s is evicted", roles: []role{anyone, leader, standby}, strike: evict},
-	{name: "process-kill", does: "SIGKILL of the postmaster of %s", roles: []role{anyone, leader, standby, everyone}, strike: killPostmasters},
+	{name: "process-kill", does: "the postmaster of %s is killed", roles: []role{anyone, leader, standby, everyone}, strike: killPostmasters},
 	{name: "backend-kill", does: "SIGKILL of a backend of %s", roles: []role{writes}, strike: killBackend},
 	{name: "patroni-kill", does: "SIGKILL of Patroni of %s", roles: []role{leader, standby}, members: 2, strike: killPatroni},
 	{name: "drain", does: "the node of %s is drained", roles: []role{anyone, leader, standby}, nodes: 2, strike: drain},
@@ -192,12 +192,16 @@ func evict(ctx context.Context, s *Servers, pods []string) (*Struck, error) {
 	return &Struck{Victims: pods}, err
 }
 
-// killPostmasters kills the process that all others of a server are children of.
+// killPostmaster kills the process that all others of a server are children of. Nobody in a container can
+// kill its process 1, which is told to end at once, without a checkpoint.
+const killPostmaster = `pid=$(head -n 1 "$PGDATA/postmaster.pid") && if [ "$pid" = 1 ]; then kill -QUIT 1; else kill -KILL "$pid"; fi`
+
+// killPostmasters kills the postmasters of servers, all at once.
 func killPostmasters(ctx context.Context, s *Servers, pods []string) (*Struck, error) {
 	errs := make([]error, len(pods))
 	var group sync.WaitGroup
 	for i, pod := range pods {
-		group.Go(func() { errs[i] = killIn(ctx, s, pod, `kill -KILL "$(head -n 1 "$PGDATA/postmaster.pid")"`) })
+		group.Go(func() { errs[i] = killIn(ctx, s, pod, killPostmaster) })
 	}
 	group.Wait()
 	return &Struck{Victims: pods}, errors.Join(errs...)
@@ -206,7 +210,7 @@ func killPostmasters(ctx context.Context, s *Servers, pods []string) (*Struck, e
 // killIn runs a command that may end the container that it runs in, and kubectl's session with it.
 func killIn(ctx context.Context, s *Servers, pod, command string) error {
 	const begun = "begun"
-	said, err := s.inPod(ctx, pod, "echo "+begun+"; "+command+" || echo failed")
+	said, err := s.inPod(ctx, pod, "echo "+begun+"; { "+command+"; } || echo failed")
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()

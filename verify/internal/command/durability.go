@@ -101,7 +101,7 @@ commit proves nothing, and ends with exit code 2.`,
 	flags.DurationVar(&s.duration, "duration", defaultDuration, "how long faults strike")
 	flags.StringVar(&s.workload, "workload", history.Rows, "rows: writers add rows; register: clients exchange values of keys, and nobody may see an older one after a newer one")
 	flags.IntVar(&s.times, "times", 0, "instead of --duration: how often each fault strikes")
-	flags.StringSliceVar(&s.faults, "fault", []string{gentlest}, "what strikes, in a random order; none writes only")
+	flags.StringSliceVar(&s.faults, "fault", []string{gentlest}, "what strikes, in a random order; none only writes, and somebody else may break things")
 	flags.DurationVar(&s.every, "every", defaultEvery, "from the end of a fault to the next, about")
 	flags.DurationVar(&s.recovery, "recovery", defaultRecovery, "how long commits may take to go on after a fault")
 	flags.IntSliceVar(&s.through, "through", nil, "replicas that the fault scale goes through, like 1,0,1 (default: down to 0 and back)")
@@ -159,14 +159,17 @@ func (s *durabilitySettings) validate() error {
 	if len(s.through) > 0 && !slices.Contains(s.faults, scale) {
 		problems = append(problems, "--through is for the fault scale: add --fault scale")
 	}
-	if s.dsn != "" {
-		problems = append(problems, "durability needs a cluster: with --dsn alone nothing can be broken; name the namespace with --namespace")
+	if s.dsn != "" && !s.onlyWrites() && s.replay == "" {
+		problems = append(problems, "with --dsn alone nothing can be broken: name the namespace with --namespace, or break it yourself and add --fault none")
 	}
 	if len(problems) > 0 {
 		return usageError{strings.Join(problems, "; ")}
 	}
 	return s.settings.validate()
 }
+
+// onlyWrites says that nothing is to be broken.
+func (s *durabilitySettings) onlyWrites() bool { return len(s.faults) == 1 && s.faults[0] == noFault }
 
 func (s *durabilitySettings) run(ctx context.Context) (int, error) {
 	if err := s.validate(); err != nil {
@@ -186,14 +189,18 @@ func (s *durabilitySettings) run(ctx context.Context) (int, error) {
 	if err != nil {
 		return s.cannotStart(ctx, sink, err)
 	}
-	servers, nodes, closeServers, err := s.servers(ctx, found)
-	if err != nil {
-		return s.cannotStart(ctx, sink, errors.Join(err, entries.Close()))
-	}
-	defer closeServers()
-	chosen, err := s.choose(found, servers, nodes)
-	if err != nil {
-		return 0, errors.Join(err, entries.Close())
+	var servers *faults.Servers
+	var chosen []faults.Fault
+	if !s.onlyWrites() {
+		var nodes int
+		var closeServers func()
+		if servers, nodes, closeServers, err = s.servers(ctx, found); err != nil {
+			return s.cannotStart(ctx, sink, errors.Join(err, entries.Close()))
+		}
+		defer closeServers()
+		if chosen, err = s.choose(found, servers, nodes); err != nil {
+			return 0, errors.Join(err, entries.Close())
+		}
 	}
 	h := &history.History{
 		Command: "verify durability " + strings.Join(s.flags, " "),
@@ -333,9 +340,6 @@ func (s *durabilitySettings) steps(servers *faults.Servers) []int {
 
 // choose finds the faults that were asked for, and refuses those that cannot strike here.
 func (s *durabilitySettings) choose(found *subject, servers *faults.Servers, nodes int) ([]faults.Fault, error) {
-	if len(s.faults) == 1 && s.faults[0] == noFault {
-		return nil, nil
-	}
 	all, impossible := s.all(found, servers, nodes)
 	var chosen []faults.Fault
 	var problems []string
