@@ -17,6 +17,6 @@ if ! [[ $times =~ ^[1-9][0-9]*$ ]]; then
 fi
 tests='^Test(Members(LoseNoAcknowledgedWrite|SurviveTheirNodes|Durability|RegistersAreLinearizable)|DurabilityOfOneServer)$'
 if [ -z "$fault" ]; then
-  tests='^Test(Members|DurabilityOfOneServer)'
+  tests='^Test(Members|DurabilityOfOneServer|UpInterrupted)'
 fi
-E2E=1 go test -count=1 -v -parallel 1 -timeout 0 ./e2e -run "$tests" -fault "$fault" -times "$times" -every-transition
+E2E=1 go test -count=1 -v -parallel 1 -timeout 0 ./e2e -run "$tests" -fault "$fault" -times "$times" -interrupts 50 -every-transition

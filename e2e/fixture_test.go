@@ -24,6 +24,8 @@ const (
 	couldNotTell = 2
 	usage        = 64
 	deadline     = 124
+	// interruptedCode is after Ctrl-C.
+	interruptedCode = 130
 )
 
 // pod is the StatefulSet's only one.

@@ -92,10 +92,10 @@ var acts = []act{
 	{name: "patroni-kill", does: "SIGKILL of Patroni of %s", roles: []role{leader, standby}, members: 2, strike: killPatroni},
 	{name: "drain", does: "the node of %s is drained", roles: []role{anyone, leader, standby}, nodes: 2, strike: drain},
 	{name: "claim-empty", does: "the volume of %s is emptied, and its pod deleted", roles: []role{standby}, members: 2, strike: emptyClaim},
-	{name: "disk-full", does: "the volume of %s is full, until somebody makes room", roles: []role{leader, standby}, total: true, strike: fillDisk},
-	{name: "node-kill", does: "the node of %s loses power, and comes back", roles: []role{leader, standby}, ofNodes: true, strike: onNodes("crash", "start")},
-	{name: "partition", does: "the node of %s is cut off from everybody, and connected again", roles: []role{leader, standby}, ofNodes: true, cutsOff: true, strike: onNodes("disconnect", "connect")},
-	{name: "kubelet-stop", does: "the kubelet of the node of %s stands still, and goes on", roles: []role{leader, standby}, ofNodes: true, lasts: kubeletStops, strike: stopKubelet},
+	{name: "disk-full", does: "the volume of %s is full, until somebody makes room", roles: []role{anyone, leader, standby}, total: true, strike: fillDisk},
+	{name: "node-kill", does: "the node of %s loses power, and comes back", roles: []role{anyone, leader, standby}, ofNodes: true, strike: onNodes("crash", "start")},
+	{name: "partition", does: "the node of %s is cut off from everybody, and connected again", roles: []role{anyone, leader, standby}, ofNodes: true, cutsOff: true, strike: onNodes("disconnect", "connect")},
+	{name: "kubelet-stop", does: "the kubelet of the node of %s stands still, and goes on", roles: []role{anyone, leader, standby}, ofNodes: true, lasts: kubeletStops, strike: stopKubelet},
 }
 
 const (

@@ -1,0 +1,125 @@
+package e2e
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"stateful-postgres/internal/stack"
+)
+
+var (
+	interruptTimes = flag.Int("interrupts", 4, "how often an update is interrupted at a random moment, with one server and with three")
+	interruptSeed  = flag.Uint64("interrupt-seed", 0, "decides about the moments (default: others each time)")
+)
+
+// moments are random ones.
+func moments(t *testing.T) *rand.Rand {
+	t.Helper()
+	seed := *interruptSeed
+	if seed == 0 {
+		seed = rand.Uint64()
+	}
+	t.Logf("moments: -interrupt-seed %d", seed)
+	return rand.New(rand.NewPCG(seed, 0))
+}
+
+// interruptUp starts `pulumi up` and ends it after some time: as Ctrl-C does, or with every process that
+// it has started. An update may have come to its end before.
+func (f *fixture) interruptUp(after time.Duration, kill bool) {
+	f.t.Helper()
+	command := f.Command(f.ctx, f.UpArguments("--skip-preview")...)
+	var output bytes.Buffer
+	command.Stdout, command.Stderr = &output, &output
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	require.NoError(f.t, command.Start())
+	ended := make(chan error, 1)
+	go func() { ended <- command.Wait() }()
+	how := "SIGINT"
+	select {
+	case err := <-ended:
+		require.NoError(f.t, err, "%s", &output)
+		f.t.Logf("the update came to its end within %s", after)
+		return
+	case <-time.After(after):
+	}
+	if kill {
+		how = "SIGKILL"
+		killTree(f.t, command.Process.Pid)
+	} else {
+		require.NoError(f.t, command.Process.Signal(os.Interrupt))
+	}
+	select {
+	case <-ended:
+	case <-time.After(killTimeout):
+		require.Fail(f.t, "an update that was interrupted did not end", "%s", &output)
+	}
+	f.t.Logf("%s after %s", how, after.Round(10*time.Millisecond))
+}
+
+// interruptBetween scales to one number of replicas after the other, interrupts each update, and has the
+// next one finish it.
+func (f *fixture) interruptBetween(numbers [2]int, check func()) {
+	f.t.Helper()
+	random := moments(f.t)
+	longest := 3 * time.Second
+	for i := range *interruptTimes {
+		f.ok(f.Set(f.ctx, "replicas", fmt.Sprint(numbers[i%2])))
+		f.interruptUp(time.Duration(random.Int64N(int64(longest))), random.IntN(2) == 0)
+		began := time.Now()
+		f.upAfterKill()
+		// What is left over takes nearly as long as the whole.
+		longest = max(longest, time.Since(began))
+		check()
+		f.ok(f.Up(f.ctx, "--expect-no-changes"))
+	}
+}
+
+func TestUpInterruptedAtAnyMomentLosesNothing(t *testing.T) {
+	t.Parallel()
+	f := setupFor(t, "interrupt", testTimeout+time.Duration(*interruptTimes)*3*time.Minute)
+	f.up(1)
+	stop := f.underLoad()
+	f.interruptBetween([2]int{0, 1}, func() {})
+	f.up(1)
+	stopped := stop()
+	require.Equal(t, interruptedCode, stopped.ExitCode, "%s", stopped)
+	var said durability
+	require.NoError(t, json.Unmarshal([]byte(stopped.Stdout), &said), "%s", stopped)
+	require.NotZero(t, said.Durability.Writes.Acknowledged)
+	t.Logf("%+v", said.Durability.Writes)
+	f.verify(proven)
+}
+
+func TestMembersUpInterruptedAtAnyMomentLosesNothing(t *testing.T) {
+	t.Parallel()
+	f := setupFor(t, "interrupt", 2*testTimeout+time.Duration(*interruptTimes)*5*time.Minute)
+	m := openMembers(t, f, 3)
+	f.interruptBetween([2]int{1, 3}, func() {
+		m.progress()
+		m.requireEverything()
+		m.verify(proven)
+	})
+}
+
+// underLoad lets verify write to the stack until stop is called, which returns what it said.
+func (f *fixture) underLoad() (stop func() stack.Result) {
+	f.t.Helper()
+	command := f.Command(f.ctx, f.durabilityCommand("--fault", "none", "--duration", "1h")...)
+	var stdout, output bytes.Buffer
+	command.Stdout, command.Stderr = &stdout, &output
+	require.NoError(f.t, command.Start())
+	return func() stack.Result {
+		require.NoError(f.t, command.Process.Signal(os.Interrupt))
+		_ = command.Wait()
+		return stack.Result{Arguments: command.Args, Stdout: stdout.String(), Output: stdout.String() + output.String(), ExitCode: command.ProcessState.ExitCode()}
+	}
+}
