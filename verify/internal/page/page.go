@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -77,8 +78,11 @@ type view struct {
 	Problems  bool
 	Kinds     []kindRow
 	Longest   string
+	MostPause string
 	Sections  []section
 	Extras    []frame
+	// Act is what clients do, in the singular and in the plural.
+	Act, Acts string
 }
 
 // fact is a name and what it is.
@@ -88,7 +92,8 @@ type fact struct{ Name, Value string }
 type frame struct{ Title, Source string }
 
 // verdict is how a verdict looks: a colour, a word, a symbol and a sentence.
-type verdict struct{ Class, Symbol, Word, Sentence string }
+// Sign is the symbol as it is drawn.
+type verdict struct{ Class, Symbol, Sign, Word, Sentence string }
 
 func newView(h *history.History, r *report.Report, extras []Extra) *view {
 	v := &view{
@@ -97,13 +102,14 @@ func newView(h *history.History, r *report.Report, extras []Extra) *view {
 		Started: h.StartedAt.UTC().Format("2 January 2006, 15:04:05 UTC"), StartedAt: h.StartedAt.UTC().Format(time.RFC3339),
 		Took: milliseconds(h.DurationMS),
 	}
+	v.Act, v.Acts = act(h), act(h)+"s"
 	v.Of = present(fact{"stack", h.Target.Stack}, fact{"namespace", h.Target.Namespace}, fact{"database", h.Target.Database})
 	name := "verify durability"
 	if len(v.Of) > 0 {
 		name = v.Of[0].Value
 	}
 	v.Title = fmt.Sprintf("%s %s: %s, %s", v.Verdict.Symbol, v.Verdict.Word, name, h.StartedAt.UTC().Format("2006-01-02 15:04 UTC"))
-	v.Icon = icons[r.Verdict]
+	v.Icon = icons[v.Verdict.Class]
 	v.Facts = facts(h)
 
 	v.Wrong, v.Untold = picked(r, report.Violated), picked(r, report.Unknown)
@@ -119,6 +125,9 @@ func newView(h *history.History, r *report.Report, extras []Extra) *view {
 		v.Problems = v.Problems || f.Problem != ""
 	}
 	v.Longest = longest(h)
+	if i := longestPause(h); i >= 0 {
+		v.MostPause = milliseconds(h.Faults[i].PauseMS)
+	}
 	v.Sections = sections(r)
 	for _, extra := range extras {
 		v.Extras = append(v.Extras, frame{extra.Title, string(extra.HTML)})
@@ -133,7 +142,8 @@ func policy(framed bool) string {
 	if framed {
 		styles, scripts = "'unsafe-inline'", "'unsafe-inline'"
 	}
-	return fmt.Sprintf("default-src 'none'; style-src %s; script-src %s; img-src data:; frame-src 'self'; base-uri 'none'; form-action 'none'", styles, scripts)
+	return fmt.Sprintf("default-src 'none'; style-src %s; script-src %s; img-src data:; frame-src 'self'; base-uri 'none'; form-action 'none'",
+		styles, scripts)
 }
 
 func digest(text string) string {
@@ -145,26 +155,32 @@ func digest(text string) string {
 var below = strings.NewReplacer("see ✗ above", "see ✗ below", "see ? above", "see ? below")
 
 // icons are those of the browser's tab.
-var icons = map[report.Verdict]template.URL{
-	report.Proven:    icon("0a6b52", "M4 8.5l3 3 5-6.5"),
-	report.NotKept:   icon("b4232a", "M4.5 4.5l7 7m0-7l-7 7"),
-	report.NotProven: icon("8a5a00", "M5.5 6a2.5 2.5 0 1 1 3.4 2.3q-.9.4-.9 1.4m0 2v.4"),
+var icons = map[string]template.URL{"good": icon("0a6b52", signs["good"]), "bad": icon("b3202a", signs["bad"]), "open": icon("855600", signs["open"])}
+
+// signs are the symbols of verdicts, drawn in a square of 16 pixels.
+var signs = map[string]string{
+	"good": "M4.3 8.4l2.7 2.8 4.8-6",
+	"bad":  "M5 5l6 6m0-6l-6 6",
+	"open": "M5.8 6.3a2.3 2.3 0 1 1 3.3 2.1q-1.1.5-1.100 1.500m0 1.700v.8",
 }
 
 func icon(color, path string) template.URL {
-	return template.URL(`data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Ccircle cx='8' cy='8' r='8' fill='%23` +
-		color + `'/%3E%3Cpath d='` + path + `' fill='none' stroke='%23fff' stroke-width='2'/%3E%3C/svg%3E`)
+	return template.URL(`data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E` +
+		`%3Ccircle cx='8' cy='8' r='8' fill='%23` + color + `'/%3E%3Cpath d='` + path + `' fill='none' stroke='%23fff' stroke-width='1.8'/%3E%3C/svg%3E`)
 }
 
 // judged says how the verdict looks.
 func judged(h *history.History, r *report.Report) verdict {
 	switch r.Verdict {
 	case report.Proven:
-		return verdict{"good", "✓", "Proven", "no acknowledged commit was lost."}
+		if h.Plan.Workload == history.Register {
+			return verdict{"good", "✓", signs["good"], "Proven", "no client saw an older value after a newer one."}
+		}
+		return verdict{"good", "✓", signs["good"], "Proven", "no acknowledged commit was lost."}
 	case report.NotKept:
-		return verdict{"bad", "✗", "Violated", violation(h, r)}
+		return verdict{"bad", "✗", signs["bad"], "Violated", violation(h, r)}
 	}
-	return verdict{"open", "?", "Could not tell", "nothing wrong was found, but not everything was seen."}
+	return verdict{"open", "?", signs["open"], "Could not tell", "nothing wrong was found, but not everything was seen."}
 }
 
 // violation says what is wrong, the worst first.
@@ -187,6 +203,10 @@ func violation(h *history.History, r *report.Report) string {
 			return report.Number(wrong.count) + " " + plural(wrong.count, wrong.one, wrong.many)
 		}
 	}
+	wrong := slices.ContainsFunc(r.Checks, func(c report.Check) bool { return c.Section == report.Registers && c.Status == report.Violated })
+	if wrong {
+		return "what the clients saw is not linearizable."
+	}
 	return "what was seen is not as it must be."
 }
 
@@ -205,6 +225,10 @@ func facts(h *history.History) []fact {
 	if len(plan.Faults) > 0 && plan.EveryMS > 0 {
 		every = "about every " + milliseconds(plan.EveryMS)
 	}
+	times := ""
+	if plan.Times > 0 {
+		times = number(int64(plan.Times)) + " " + plural(int64(plan.Times), "time", "times")
+	}
 	workload := plan.Workload
 	switch plan.Workload {
 	case history.Rows:
@@ -214,9 +238,10 @@ func facts(h *history.History) []fact {
 	}
 	return present(
 		fact{"Stack", t.Stack}, fact{"Namespace", t.Namespace}, fact{"StatefulSet", t.StatefulSet}, fact{"Replicas", replicas},
-		fact{"Database", t.Database}, fact{"Reached through", strings.TrimSpace(t.Via + " " + t.Address)}, fact{"Pod that took the writes at first", t.Pod},
-		fact{"Workload", workload}, fact{"Writers", number(int64(plan.Writers))}, fact{"Faults", strings.Join(plan.Faults, ", ")},
-		fact{"A fault", every}, fact{"Scaled through", through}, fact{"Seed", fmt.Sprint(plan.Seed)},
+		fact{"Database", t.Database}, fact{"Reached through", strings.TrimSpace(t.Via + " " + t.Address)},
+		fact{"Took the writes first", t.Pod},
+		fact{"Workload", workload}, fact{"Clients", number(int64(plan.Writers))}, fact{"Faults", strings.Join(plan.Faults, ", ")},
+		fact{"Faults strike", every}, fact{"Each fault", times}, fact{"Scaled through", through}, fact{"Seed", fmt.Sprint(plan.Seed)},
 	)
 }
 

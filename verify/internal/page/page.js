@@ -16,7 +16,7 @@
 
   const show = (ms) => {
     const [rate, failed, unknown, p50, p99] = data.columns[Math.min(Math.floor(ms / data.column), data.columns.length - 1)];
-    const parts = [`at ${time(ms)}`, `${count(rate)} commits a second`];
+    const parts = [`at ${time(ms)}`, `${count(rate)} ${data.acts} a second`];
     if (p50) parts.push(`p50 ${latency(p50)}`, `p99 ${latency(p99)}`);
     if (failed) parts.push(`${count(failed)} failed`);
     if (unknown) parts.push(`${count(unknown)} unknown`);

@@ -19,52 +19,87 @@ type numbers struct {
 	List []numberView
 }
 
-// numberView is one number, and what it says. Class is bad for one that should be 0 and is not.
+// numberView is one number, and what it says. Class is good or bad for one that should be 0.
 type numberView struct{ Name, Value, Says, Class string }
 
+// act is what clients do, one of them: in the workload register they read, too.
+func act(h *history.History) string {
+	if h.Plan.Workload == history.Register {
+		return "operation"
+	}
+	return "commit"
+}
+
 func allNumbers(h *history.History, r *report.Report) []numbers {
-	w := h.Writes
-	told := numbers{Name: "What the writers were told", List: []numberView{
-		{Name: "Attempted", Value: number(w.Attempted), Says: "commits that were sent"},
-		{Name: "Acknowledged", Value: number(w.Acknowledged), Says: "the server said: committed"},
+	w, acts, done := h.Writes, act(h)+"s", "committed"
+	if h.Plan.Workload == history.Register {
+		done = "done"
+	}
+	told := numbers{Name: "What the clients were told", List: []numberView{
+		{Name: "Attempted", Value: number(w.Attempted), Says: acts + " that were sent"},
+		{Name: "Acknowledged", Value: number(w.Acknowledged), Says: "the server said: " + done},
 	}}
 	if w.AcknowledgedLocally > 0 {
-		told.List = append(told.List, numberView{Name: "Acknowledged locally", Value: number(w.AcknowledgedLocally), Says: "of these, without the synchronous standby"})
+		told.List = append(told.List, numberView{
+			Name: "Acknowledged locally", Value: number(w.AcknowledgedLocally), Says: "of these, without the synchronous standby",
+		})
 	}
 	told.List = append(told.List,
-		numberView{Name: "Failed", Value: number(w.Failed), Says: "the server said: not committed"},
-		numberView{Name: "Unknown", Value: number(w.Unknown), Says: "no answer: committed or not"})
+		numberView{Name: "Failed", Value: number(w.Failed), Says: "the server said: not " + done},
+		numberView{Name: "Unknown", Value: number(w.Unknown), Says: "no answer: " + done + " or not"})
 
 	var rate float64
 	if h.DurationMS > 0 {
 		rate = float64(w.Acknowledged) * 1000 / float64(h.DurationMS)
 	}
 	went := numbers{Name: "How it went", List: []numberView{
-		{Name: "Commits a second", Value: perSecond(rate), Says: "acknowledged, on average"},
-		{Name: "Faults", Value: number(int64(len(h.Faults))), Says: "that struck"},
+		{Name: title(acts) + " a second", Value: perSecond(rate), Says: "acknowledged, on average"},
+		{Name: "Faults", Value: number(int64(len(h.Faults))), Says: problems(h)},
 	}}
 	if i := longestPause(h); i >= 0 {
-		went.List = append(went.List, numberView{Name: "Longest pause", Value: milliseconds(h.Faults[i].PauseMS), Says: "without an acknowledged commit"})
+		went.List = append(went.List, numberView{
+			Name: "Longest pause", Value: milliseconds(h.Faults[i].PauseMS), Says: "without an acknowledged " + act(h),
+		})
 	}
 	went.List = append(went.List, numberView{Name: "Reconnects", Value: number(w.Reconnects), Says: "connections opened again"})
 
-	return []numbers{told, found(h, r), went}
+	groups := []numbers{told, found(h, r), went}
+	return slices.DeleteFunc(groups, func(g numbers) bool { return len(g.List) == 0 })
+}
+
+// problems says how many faults did not go as they should.
+func problems(h *history.History) string {
+	n := 0
+	for _, f := range h.Faults {
+		if f.Problem != "" {
+			n++
+		}
+	}
+	if n == 0 {
+		return "all came to their end"
+	}
+	return fmt.Sprintf("%d of them with a problem", n)
 }
 
 // found are the numbers of what the database has.
 func found(h *history.History, r *report.Report) numbers {
-	group := numbers{Name: "What the database has", List: []numberView{
-		{Name: "Survived", Value: number(h.Writes.Survived), Says: "unknown commits that are there"},
-	}}
+	group := numbers{Name: "What the database has"}
+	// What clients of registers saw is not counted row by row.
+	counted := h.Plan.Workload != history.Register
+	if counted {
+		group.List = []numberView{{Name: "Survived", Value: number(h.Writes.Survived), Says: "unknown commits that are there"}}
+	}
 	should := func(name string, count int64, says string) {
-		n := numberView{Name: name, Value: number(count), Says: says}
+		n := numberView{Name: name, Value: number(count), Says: says, Class: "good"}
 		if count > 0 {
 			n.Class = "bad"
 		}
 		group.List = append(group.List, n)
 	}
-	stale := "not found by a read, but there at the end"
 	rows := r.Rows
+	if rows == nil && !counted {
+		return group
+	}
 	if rows == nil {
 		for _, n := range []numberView{{Name: "Lost"}, {Name: "Phantom"}, {Name: "Duplicated"}} {
 			n.Value, n.Says = "–", "rows were not looked at"
@@ -75,7 +110,9 @@ func found(h *history.History, r *report.Report) numbers {
 	}
 	should("Lost", rows.Lost, "acknowledged, but not there")
 	should("Phantom", rows.Phantom, "there, but not committed")
-	should("Stale", staleReads(h, r), stale)
+	if counted {
+		should("Stale", staleReads(h, r), "not found by a read, but there at the end")
+	}
 	should("Duplicated", rows.Duplicated, "there more than once")
 	for _, rare := range []struct {
 		name  string
@@ -111,6 +148,9 @@ func staleReads(h *history.History, r *report.Report) int64 {
 	return max(stale, 0)
 }
 
+// title is a text with a capital letter.
+func title(text string) string { return strings.ToUpper(text[:1]) + text[1:] }
+
 // perSecond writes a rate.
 func perSecond(rate float64) string {
 	if rate > 0 && rate < 10 {
@@ -126,9 +166,9 @@ type latencies struct {
 }
 
 type latencyRow struct {
-	Name, Commits, P50, P95, P99, Max     string
-	P50At, P95At, P99At, MaxAt, P50ToLast string
-	None                                  bool
+	Name, Commits, P50, P95, P99, Max string
+	P50At, P95At, P99At, MaxAt        string
+	None                              bool
 }
 
 // tick is a place on an axis.
@@ -186,7 +226,7 @@ func findings(h *history.History, r *report.Report) []finding {
 	var list []finding
 	for _, row := range rows[:min(len(rows), mostFindings)] {
 		f := finding{
-			Finding: row.Finding, Run: fmt.Sprint(row.Run), Row: number(row.Seq), Recorded: strings.ReplaceAll(row.Recorded, "_", " "),
+			Finding: row.Finding, Run: fmt.Sprint(row.Run), Row: fmt.Sprint(row.Seq), Recorded: strings.ReplaceAll(row.Recorded, "_", " "),
 			Expected: row.Expected, Found: row.Found,
 		}
 		if at, within := moment(h, row); within {
@@ -241,12 +281,13 @@ func lastFault(h *history.History, at int64) int {
 
 // faultRow is a fault in the table.
 type faultRow struct {
-	Number                                     int
-	Kind, Does, Victims, At, InFlight          string
-	Pause, PauseShare                          string
-	Failed, Unknown, Reconnects, Recovered, By string
-	Open                                       bool
-	Problem                                    string
+	Number                                 int
+	Kind, Does, At, InFlight               string
+	Victims                                []string
+	Pause, PauseShare                      string
+	Failed, Unknown, Reconnects, Recovered string
+	Open                                   bool
+	Problem                                string
 }
 
 func faultRows(h *history.History) []faultRow {
@@ -257,7 +298,7 @@ func faultRows(h *history.History) []faultRow {
 	var list []faultRow
 	for i, f := range h.Faults {
 		row := faultRow{
-			Number: i + 1, Kind: f.Kind, Does: f.Does, Victims: strings.Join(f.Victims, ", "), At: milliseconds(f.BeganMS),
+			Number: i + 1, Kind: f.Kind, Does: f.Does, Victims: f.Victims, At: milliseconds(f.BeganMS),
 			InFlight: number(f.InFlight), Pause: milliseconds(f.PauseMS), PauseShare: share(float64(f.PauseMS), float64(most)),
 			Failed: number(f.Failed), Unknown: number(f.Unknown), Reconnects: number(f.Reconnects), Problem: f.Problem,
 		}
@@ -325,9 +366,11 @@ func longest(h *history.History) string {
 	if len(h.Faults) == 0 {
 		return "No fault struck."
 	}
-	said := fmt.Sprintf("%s %s struck in %s.", number(int64(len(h.Faults))), plural(int64(len(h.Faults)), "fault", "faults"), milliseconds(h.DurationMS))
+	n := int64(len(h.Faults))
+	said := fmt.Sprintf("%s %s struck in %s.", number(n), plural(n, "fault", "faults"), milliseconds(h.DurationMS))
 	if i := longestPause(h); i >= 0 {
-		said += fmt.Sprintf(" The longest pause without an acknowledged commit took %s: fault %d, %s.", milliseconds(h.Faults[i].PauseMS), i+1, h.Faults[i].Kind)
+		said += fmt.Sprintf(" The longest pause without an acknowledged %s took %s: fault %d, %s.",
+			act(h), milliseconds(h.Faults[i].PauseMS), i+1, h.Faults[i].Kind)
 	}
 	return said
 }

@@ -1,7 +1,6 @@
 package page
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"html/template"
@@ -17,15 +16,14 @@ import (
 // Heights in pixels. Widths are shares of the picture, so that it fits any screen with letters that
 // keep their size.
 const (
-	labelRows, labelRow = 3, 15
-	titleHeight         = 22
-	rateHeight          = 150
-	stripHeight         = 16
-	stripGap            = 5
-	latencyHeight       = 130
-	panelGap            = 16
-	laneHeight          = 17
-	axisHeight          = 24
+	titleHeight   = 22
+	rateHeight    = 150
+	stripHeight   = 16
+	stripGap      = 5
+	latencyHeight = 130
+	panelGap      = 16
+	laneHeight    = 17
+	axisHeight    = 24
 	// fine is how many units a pixel has in a path.
 	fine = 10
 	// mostColumns are drawn; a longer run has several buckets in one.
@@ -37,11 +35,16 @@ const (
 	mostStates, laneColumns = 400, 1200
 	// leastShare is that of a state that is still seen, and of a fault.
 	leastShare = 0.0008
+	// manyFaults are too many for a small screen: the picture keeps a width there, and moves.
+	manyFaults = 40
 )
 
 // timeline is the picture of a run along its time.
 type timeline struct {
 	Height, PlotTop, PlotBottom, PlotHeight, AxisText int
+
+	// Acts is what clients do, in the plural.
+	Acts string
 
 	Widths        []widthView
 	Bands         []band
@@ -49,8 +52,8 @@ type timeline struct {
 	Strips        []strip
 	Groups        []laneGroup
 	Legend        []legend
-	// Lost says that rows are marked that are lost.
-	Lost bool
+	// Crowded says that there are many faults, Lost that rows are marked that are lost.
+	Crowded, Lost bool
 	// ColumnTime is how long a column takes, where it is several buckets.
 	ColumnTime string
 	// LeftOut says which objects are not drawn.
@@ -197,15 +200,17 @@ func newTimeline(h *history.History, r *report.Report) *timeline {
 	if h.DurationMS <= 0 || h.BucketMS <= 0 || len(h.Buckets) == 0 {
 		return nil
 	}
-	t := &timeline{span: float64(h.DurationMS)}
+	t := &timeline{span: float64(h.DurationMS), Crowded: len(h.Faults) > manyFaults, Acts: act(h) + "s"}
 	c := newColumns(h)
 	if c.joined > 1 {
 		t.ColumnTime = milliseconds(int64(c.ms))
 	}
-	y := 0
-	if len(h.Faults) > 0 {
-		y = labelRows*labelRow + 8
+	for _, screen := range screens {
+		t.Widths = append(t.Widths, widthView{
+			Class: screen.class, Ticks: timeTicks(t.span, screen.width), Labels: placeLabels(h.Faults, t.span, screen.width),
+		})
 	}
+	y := stand(t.Widths)
 	t.PlotTop = y
 	t.Rate = c.rates(y)
 	y = t.Rate.Y + rateHeight + stripGap
@@ -231,7 +236,7 @@ func newTimeline(h *history.History, r *report.Report) *timeline {
 	t.AxisText = t.PlotBottom + 16
 	t.Height = t.PlotBottom + axisHeight
 	t.bands(h)
-	t.widths(h)
+	t.names()
 	t.legend(h)
 	t.Data = t.data(h, c)
 	return t
@@ -497,7 +502,7 @@ func (t *timeline) bands(h *history.History) {
 		}
 		title := fmt.Sprintf("%d %s at %s: pause %s", i+1, f.Kind, milliseconds(f.BeganMS), milliseconds(f.PauseMS))
 		if open {
-			title += ", commits did not go on"
+			title += ", " + t.Acts + " did not go on"
 		}
 		b := band{Number: i + 1, Title: title, At: t.at(f.BeganMS), Open: open, Width: share(float64(end-f.BeganMS), t.span)}
 		if f.PauseMS > 0 {
@@ -515,24 +520,26 @@ var screens = []struct {
 	width float64
 	// name is how many letters the name of a lane may have.
 	name int
-}{{"narrow", 235, 10}, {"medium", 470, 17}, {"wide", 830, 17}}
+}{{"narrow", 235, 10}, {"medium", 450, 17}, {"wide", 830, 17}, {"widest", 1050, 17}}
 
-func (t *timeline) widths(h *history.History) {
-	for _, screen := range screens {
-		view := widthView{Class: screen.class, Ticks: timeTicks(t.span, screen.width), Labels: placeLabels(h.Faults, t.span, screen.width)}
+// names writes the names of lanes as long as there is room for them.
+func (t *timeline) names() {
+	for i, screen := range screens {
 		for _, group := range t.Groups {
 			for _, lane := range group.Lanes {
-				view.Names = append(view.Names, laneName{lane.Y + 12, shorten(lane.Of, screen.name)})
+				t.Widths[i].Names = append(t.Widths[i].Names, laneName{lane.Y + 12, shorten(lane.Of, screen.name)})
 			}
 		}
-		t.Widths = append(t.Widths, view)
 	}
 }
 
 // legend explains the looks that the picture has.
 func (t *timeline) legend(h *history.History) {
 	if len(h.Faults) > 0 {
-		t.Legend = append(t.Legend, legend{"fault", "fault, until commits go on"}, legend{"outage", "pause: no commit is acknowledged"})
+		t.Legend = append(t.Legend, legend{"fault", "fault, until " + t.Acts + " go on"}, legend{"outage", "pause: no " + act(h) + " is acknowledged"})
+	}
+	if slices.ContainsFunc(h.Faults, func(f history.Fault) bool { return f.RecoveredMS < 0 }) {
+		t.Legend = append(t.Legend, legend{"endless", "fault, after which " + t.Acts + " did not go on"})
 	}
 	seen := map[string]bool{}
 	for _, intervals := range [][]history.Interval{h.Roles, h.Pods, h.Nodes} {
@@ -568,12 +575,13 @@ func (t *timeline) data(h *history.History, c columns) template.JS {
 		To   int64  `json:"to"`
 	}
 	data := struct {
+		Acts      string    `json:"acts"`
 		Span      float64   `json:"span"`
 		ColumnMS  float64   `json:"column"`
 		Columns   [][]int64 `json:"columns"`
 		Faults    []span    `json:"faults"`
 		Primaries []span    `json:"primaries"`
-	}{Span: t.span, ColumnMS: c.ms, Faults: []span{}, Primaries: []span{}}
+	}{Acts: t.Acts, Span: t.span, ColumnMS: c.ms, Faults: []span{}, Primaries: []span{}}
 	for _, col := range c.all {
 		data.Columns = append(data.Columns, []int64{int64(math.Round(col.mean)), col.failed, col.unknown, col.p50, col.p99})
 	}
@@ -691,104 +699,4 @@ func timeTicks(span, width float64) []tick {
 		ticks = append(ticks, tick{share(at, 1), text})
 	}
 	return ticks
-}
-
-// label names a fault in the picture.
-type label struct {
-	Number int
-	Kind   string
-	At     string
-	// Y is that of the letters, LineY where the line to the fault begins.
-	Y, LineY int
-	Class    string
-}
-
-// Letters of the labels take up so many pixels at most, those of a wide script twice as many.
-const letter, labelGap = 7.2, 7
-
-// box is what a label takes up in a row.
-type box struct {
-	row      int
-	from, to float64
-}
-
-// placeLabels names as many faults as there is room for, those with the longest pauses first, and
-// numbers the others as far as possible.
-func placeLabels(all []history.Fault, span, width float64) []label {
-	if labels := place(all, span, width, 0); len(labels) == len(all) {
-		return labels
-	}
-	return place(all, span, width, 1)
-}
-
-// place puts names in the rows from one on, and numbers in the first row.
-func place(all []history.Fault, span, width float64, from int) []label {
-	order := make([]int, len(all))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(all[b].PauseMS, all[a].PauseMS) })
-	var taken []box
-	var labels []label
-	named := map[int]bool{}
-	put := func(i, row int, boxes []box, l label) bool {
-		for _, b := range boxes {
-			if slices.ContainsFunc(taken, func(t box) bool { return t.row == b.row && t.from < b.to && b.from < t.to }) {
-				return false
-			}
-		}
-		taken = append(taken, boxes...)
-		l.Number, l.At = i+1, share(float64(all[i].BeganMS), span)
-		l.Y = (labelRows-row)*labelRow - 4
-		l.LineY = (labelRows - row) * labelRow
-		labels = append(labels, l)
-		named[i] = true
-		return true
-	}
-	for _, i := range order {
-		x := width * min(float64(all[i].BeganMS)/span, 1)
-		long := letter*float64(letters(all[i].Kind)+len(strconv.Itoa(i+1))+1) + labelGap
-		text := box{from: x - 2, to: x + long}
-		class := "start"
-		if x > width/2 {
-			text, class = box{from: x - long, to: x + 2}, "end"
-		}
-		if text.from < -4 || text.to > width+4 {
-			continue
-		}
-		for row := from; row < labelRows; row++ {
-			text.row = row
-			boxes := []box{text}
-			// The line goes down through the rows below.
-			for lower := range row {
-				boxes = append(boxes, box{lower, x - 3, x + 3})
-			}
-			if put(i, row, boxes, label{Kind: all[i].Kind, Class: class}) {
-				break
-			}
-		}
-	}
-	if from > 0 {
-		for i := range all {
-			x := width * min(float64(all[i].BeganMS)/span, 1)
-			half := (letter*float64(len(strconv.Itoa(i+1))) + 3) / 2
-			if !named[i] {
-				put(i, 0, []box{{0, x - half, x + half}}, label{Class: "middle"})
-			}
-		}
-	}
-	slices.SortFunc(labels, func(a, b label) int { return a.Number - b.Number })
-	return labels
-}
-
-// letters counts letters, those of a wide script twice.
-func letters(text string) int {
-	n := 0
-	for _, r := range text {
-		n++
-		if r >= 0x1100 {
-			n++
-		}
-	}
-	return n
 }
