@@ -42,6 +42,8 @@ func requirements(debian string) []requirement {
 		{packages: []string{"iproute2"}, programs: []string{"ip"}},
 		{packages: []string{"mmdebstrap"}, programs: []string{"mmdebstrap"}},
 		{packages: postgres, programs: []string{"psql"}, files: []string{"/usr/lib/postgresql/*/bin/initdb"}},
+		// A test looks at a page in it.
+		{packages: []string{"chromium"}, files: []string{"/usr/bin/chromium"}},
 	}
 }
 
