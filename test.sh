@@ -12,9 +12,9 @@ export CGO_ENABLED=0
 section() { printf '\n== %s\n' "$*"; }
 
 section "Fast tests"
-# Without a PostgreSQL server the tests that need one fail instead of being
-# left out: it was installed.
-STATEFUL_POSTGRES_REQUIRE_POSTGRES=1 go test ./...
+# Without a PostgreSQL server, or a browser, the tests that need one fail instead
+# of being left out: both were installed.
+STATEFUL_POSTGRES_REQUIRE_POSTGRES=1 STATEFUL_POSTGRES_REQUIRE_CHROMIUM=1 go test ./...
 (cd provider && go test ./...)
 
 section "Tests of the local cluster's own code"
