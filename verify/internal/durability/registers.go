@@ -38,6 +38,8 @@ func (r *registers) run(ctx context.Context) error {
 			continue
 		}
 		r.operations.Use(session)
+		// What can be decided at the end is bounded: a long run is slower.
+		r.operations.Wait(ctx)
 		var full bool
 		outcome := r.transact(func() (commit.Outcome, error) {
 			// The end of the run interrupts nobody: what was begun comes to its end.

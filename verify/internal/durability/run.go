@@ -19,6 +19,9 @@ import (
 	"stateful-postgres/verify/internal/server"
 )
 
+// timeOfFault is about what one fault takes, where it is said how often each strikes.
+const timeOfFault = 2 * time.Minute
+
 // warmUpTimeout is for the first commits.
 const warmUpTimeout = time.Minute
 
@@ -203,7 +206,9 @@ func (r *Run) openRegisters(ctx context.Context, entrance *check.Entrance, meter
 		return nil, err
 	}
 	load := &workload{}
-	shared := register.NewRun(r.History.Run, time.Now(), register.Options{})
+	plan := r.History.Plan
+	lasts := max(time.Duration(plan.DurationMS)*time.Millisecond, time.Duration(plan.Times*len(r.Faults))*timeOfFault)
+	shared := register.NewRun(r.History.Run, time.Now(), register.Options{Lasts: lasts})
 	for i := range r.History.Plan.Writers {
 		c := &registers{client: client{connector: entrance, meter: meter}, operations: shared.Client(uint64(r.History.Plan.Seed) + uint64(i))}
 		load.clients, load.works = append(load.clients, &c.client), append(load.works, c.run)

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"stateful-postgres/verify/internal/commit"
+	"stateful-postgres/verify/internal/server"
 )
 
 // Table is the full name of the table that holds the values. A key without a row has no value.
@@ -27,26 +28,7 @@ var definition = []string{
 
 // Create makes the table where there is none.
 func Create(ctx context.Context, exec func(ctx context.Context, sql string, args ...any) error) error {
-	for _, statement := range definition {
-		if err := exec(ctx, statement); err != nil && !madeMeanwhile(err) {
-			return fmt.Errorf("create table %s: %w", Table, err)
-		}
-	}
-	return nil
-}
-
-// madeMeanwhile recognises the race of "if not exists" with another session: a unique violation in the
-// catalog, or the object itself.
-func madeMeanwhile(err error) bool {
-	var serverError *pgconn.PgError
-	if !errors.As(err, &serverError) {
-		return false
-	}
-	switch serverError.Code {
-	case "23505", "42P06", "42P07":
-		return true
-	}
-	return false
+	return server.Make(ctx, Table, definition, exec)
 }
 
 // What a client does, as shares of a hundred. Swaps are what is left.

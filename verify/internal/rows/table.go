@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"stateful-postgres/verify/internal/ledger"
 	"stateful-postgres/verify/internal/server"
@@ -160,26 +159,7 @@ func (c *Condition) findMoved(ctx context.Context, tx pgx.Tx, recorded uint32) e
 
 // Create makes the table where there is none.
 func Create(ctx context.Context, exec func(ctx context.Context, sql string, args ...any) error) error {
-	for _, statement := range definition {
-		if err := exec(ctx, statement); err != nil && !madeMeanwhile(err) {
-			return fmt.Errorf("create table %s: %w", Table, err)
-		}
-	}
-	return nil
-}
-
-// madeMeanwhile recognises the race of "if not exists" with another session: a unique violation
-// in the catalog, or the object itself.
-func madeMeanwhile(err error) bool {
-	var serverError *pgconn.PgError
-	if !errors.As(err, &serverError) {
-		return false
-	}
-	switch serverError.Code {
-	case "23505", "42P06", "42P07":
-		return true
-	}
-	return false
+	return server.Make(ctx, Table, definition, exec)
 }
 
 // Seed reads the seed of a run from the database.
