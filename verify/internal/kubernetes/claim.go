@@ -48,6 +48,10 @@ func Ordinal(name string) int {
 // that there are, whether or not a pod uses them now.
 func (c *Cluster) observeClaims(ctx context.Context, objects Objects) ([]Claim, error) {
 	claims := []Claim{{Name: objects.Claim}}
+	if objects.Claim == "" {
+		// Nobody knows where the data lies.
+		return claims, nil
+	}
 	if !objects.HighAvailability {
 		found, err := c.Core.PersistentVolumeClaims(objects.Namespace).Get(ctx, objects.Claim, metav1.GetOptions{})
 		if err != nil {
