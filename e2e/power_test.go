@@ -11,7 +11,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"stateful-postgres/internal/contract"
-	"stateful-postgres/internal/stack"
 )
 
 // What a disk has when the power goes is what was written to it, and not what the
@@ -51,25 +50,22 @@ func (f *fixture) cutPower() {
 	f.sql("checkpoint")
 	f.ok(f.Run(f.ctx, "sync"))
 
-	ended := make(chan stack.Result, 1)
-	go func() {
-		ended <- f.Run(f.ctx, f.durabilityCommand("--fault", "none", "--duration", "15s", "--recovery", "5s")...)
-	}()
-	f.eventually("commits", time.Minute, func() (string, bool) {
-		seen := f.psql(pod, "select count(*) > 1000 from verify.rows")
-		return seen.String(), strings.TrimSpace(seen.Stdout) == "t"
-	})
+	stop := f.underLoad()
+	f.untilWritten()
 	// The first process of a namespace is not stopped from inside. It writes nothing.
 	f.kubectl("exec", pod, "--", "sh", "-c", "kill -STOP -1")
 	image := filepath.Join(f.t.TempDir(), "disk")
 	f.copyStill(disk.file, image)
+	stopped := stop()
+	require.Equal(f.t, interruptedCode, stopped.ExitCode, "%s", stopped)
+	// What the server does from now on is not on the disk that comes back.
+	f.kubectl("exec", pod, "--", "sh", "-c", "kill -CONT -1")
 	f.kubectl("scale", "statefulset", contract.StatefulSet, "--replicas=0")
-	f.kubectl("delete", "pod", pod, "--force", "--grace-period=0")
+	f.kubectl("wait", "pod/"+pod, "--for=delete", "--timeout=2m")
 	f.eventually("the disk to be free", 2*time.Minute, func() (string, bool) { return f.unmounted(disk.device) })
-	// Whatever it had in memory is written by now, and forgotten.
 	f.ok(f.Run(f.ctx, "cp", image, disk.file))
+	// The kernel has the old content of the device in memory.
 	f.ok(f.Run(f.ctx, "blockdev", "--flushbufs", disk.device))
-	<-ended
 	f.kubectl("scale", "statefulset", contract.StatefulSet, "--replicas=1")
 	f.eventually("the server to start", 3*time.Minute, func() (string, bool) {
 		seen := f.Kubectl(f.ctx, "wait", "pod", pod, "--for=condition=Ready", "--timeout=10s")
