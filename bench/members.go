@@ -15,6 +15,7 @@ import (
 
 	"stateful-postgres/internal/faults"
 	localpostgres "stateful-postgres/internal/postgres"
+	"stateful-postgres/internal/site"
 )
 
 const (
@@ -58,7 +59,7 @@ func measureFaults(ctx context.Context, b *bench) (findings, error) {
 	if err != nil {
 		return findings{}, err
 	}
-	site, err := faults.Open(ctx, s.Stack, mostMembers)
+	site, err := site.Open(ctx, s.Stack, mostMembers)
 	if err != nil {
 		return findings{}, err
 	}
@@ -118,7 +119,7 @@ func measureFaults(ctx context.Context, b *bench) (findings, error) {
 }
 
 // twoImages are the stack's own image by its name and by its digest.
-func (s *server) twoImages(ctx context.Context, site *faults.Site) ([2]string, error) {
+func (s *server) twoImages(ctx context.Context, site *site.Site) ([2]string, error) {
 	primary, err := site.Primary(ctx)
 	if err != nil {
 		return [2]string{}, err
@@ -151,7 +152,7 @@ func measureCommits(ctx context.Context, b *bench) (_ findings, err error) {
 		if err := s.grow(ctx, replicas); err != nil {
 			return findings{}, err
 		}
-		site, err := faults.Open(ctx, s.Stack, replicas)
+		site, err := site.Open(ctx, s.Stack, replicas)
 		if err != nil {
 			return findings{}, err
 		}

@@ -12,7 +12,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"stateful-postgres/internal/contract"
-	"stateful-postgres/internal/faults"
+	"stateful-postgres/internal/site"
 )
 
 // rendered are the manifests of reviewed settings, made with the real engine and
@@ -139,7 +139,7 @@ func TestMembersFromManifests(t *testing.T) {
 	t.Parallel()
 	f := setupFor(t, "manifests-ha", 2*testTimeout)
 	f.needsNodes(3)
-	m := &members{fixture: f, site: faults.OfStack(f.Stack, 3)}
+	m := &members{fixture: f, site: site.OfStack(f.Stack, 3)}
 	r := m.render("-ha")
 	r.requireReviewed()
 	r.applyFirst()

@@ -10,13 +10,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"stateful-postgres/internal/contract"
-	"stateful-postgres/internal/faults"
+	"stateful-postgres/internal/site"
 )
 
 // members is a stack with highAvailability, and a client that writes all the time.
 type members struct {
 	*fixture
-	site *faults.Site
+	site *site.Site
 	// struck is when the last fault came, or the client began.
 	struck time.Time
 }
@@ -37,7 +37,7 @@ func openMembers(t *testing.T, f *fixture, replicas int) *members {
 	if replicas > 1 {
 		f.up(replicas)
 	}
-	site, err := faults.Open(f.ctx, f.Stack, replicas)
+	site, err := site.Open(f.ctx, f.Stack, replicas)
 	require.NoError(t, err)
 	t.Cleanup(site.Writer.Halt)
 	m := &members{fixture: f, site: site, struck: time.Now()}

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"stateful-postgres/internal/contract"
-	"stateful-postgres/internal/faults"
+	"stateful-postgres/internal/site"
 	"stateful-postgres/internal/stack"
 )
 
@@ -144,7 +144,7 @@ func TestMembersFromYAML(t *testing.T) {
 	f := setupFor(t, "yaml-ha", 2*testTimeout)
 	f.needsNodes(3)
 	p := f.example("yaml")
-	m := &members{fixture: p.fixture, site: faults.OfStack(p.Stack, 3)}
+	m := &members{fixture: p.fixture, site: site.OfStack(p.Stack, 3)}
 	rows := 0
 	scale := func(replicas int) {
 		t.Helper()

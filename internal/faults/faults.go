@@ -153,7 +153,7 @@ func (f Fault) Possible(s *Servers, nodes int) string {
 }
 
 func deletePods(ctx context.Context, s *Servers, pods []string) (*Struck, error) {
-	_, err := s.kubectl(ctx, append([]string{"delete", "pods"}, pods...)...)
+	_, err := s.Output(ctx, append([]string{"delete", "pods"}, pods...)...)
 	return &Struck{Victims: pods}, err
 }
 
@@ -162,7 +162,7 @@ func deletePods(ctx context.Context, s *Servers, pods []string) (*Struck, error)
 func forcePods(ctx context.Context, s *Servers, pods []string) (*Struck, error) {
 	before, err := s.uids(ctx, pods...)
 	if err == nil {
-		_, err = s.kubectl(ctx, append([]string{"delete", "pods", "--force", "--grace-period=0"}, pods...)...)
+		_, err = s.Output(ctx, append([]string{"delete", "pods", "--force", "--grace-period=0"}, pods...)...)
 	}
 	if err == nil {
 		err = s.untilReady(ctx, before, pods...)
@@ -210,7 +210,7 @@ func killPostmasters(ctx context.Context, s *Servers, pods []string) (*Struck, e
 // killIn runs a command that may end the container that it runs in, and kubectl's session with it.
 func killIn(ctx context.Context, s *Servers, pod, command string) error {
 	const begun = "begun"
-	said, err := s.inPod(ctx, pod, "echo "+begun+"; { "+command+"; } || echo failed")
+	said, err := s.InPod(ctx, pod, "echo "+begun+"; { "+command+"; } || echo failed")
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -255,18 +255,18 @@ func drain(ctx context.Context, s *Servers, pods []string) (*Struck, error) {
 		return nil, err
 	}
 	struck := &Struck{Victims: []string{node}, Undo: func(ctx context.Context) error {
-		if _, err := s.kubectl(ctx, "uncordon", node); err != nil {
+		if _, err := s.Output(ctx, "uncordon", node); err != nil {
 			return err
 		}
 		return s.untilReady(ctx, before, pods...)
 	}}
-	_, err = s.kubectl(ctx, "drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=2m", "--pod-selector="+labels)
+	_, err = s.Output(ctx, "drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=2m", "--pod-selector="+labels)
 	return struck, err
 }
 
 // selector is that of the servers' pods.
 func (s *Servers) selector(ctx context.Context) (string, error) {
-	printed, err := s.kubectl(ctx, "get", "statefulset", s.StatefulSet, "--output=jsonpath={.spec.selector.matchLabels}")
+	printed, err := s.Output(ctx, "get", "statefulset", s.StatefulSet, "--output=jsonpath={.spec.selector.matchLabels}")
 	if err != nil {
 		return "", err
 	}
@@ -284,7 +284,7 @@ func (s *Servers) selector(ctx context.Context) (string, error) {
 // emptyClaim takes everything from the volume of a standby, as a new disk in its
 // place would.
 func emptyClaim(ctx context.Context, s *Servers, pods []string) (*Struck, error) {
-	if _, err := s.inPod(ctx, pods[0], `find "${PGDATA%/*}" -mindepth 1 -delete`); err != nil {
+	if _, err := s.InPod(ctx, pods[0], `find "${PGDATA%/*}" -mindepth 1 -delete`); err != nil {
 		return nil, err
 	}
 	return deletePods(ctx, s, pods)
@@ -300,11 +300,11 @@ const (
 
 // fillDisk fills a volume that has a file system of its own.
 func fillDisk(ctx context.Context, s *Servers, pods []string) (*Struck, error) {
-	claim, err := s.kubectl(ctx, "get", "pod", pods[0], "--output=jsonpath={.spec.volumes[?(@.persistentVolumeClaim)].persistentVolumeClaim.claimName}")
+	claim, err := s.Output(ctx, "get", "pod", pods[0], "--output=jsonpath={.spec.volumes[?(@.persistentVolumeClaim)].persistentVolumeClaim.claimName}")
 	if err != nil {
 		return nil, err
 	}
-	asked, err := s.kubectl(ctx, "get", "pvc", claim, "--output=jsonpath={.status.capacity.storage}")
+	asked, err := s.Output(ctx, "get", "pvc", claim, "--output=jsonpath={.status.capacity.storage}")
 	if err != nil {
 		return nil, err
 	}
@@ -312,7 +312,7 @@ func fillDisk(ctx context.Context, s *Servers, pods []string) (*Struck, error) {
 	if err != nil {
 		return nil, fmt.Errorf("claim %s: %w", claim, err)
 	}
-	printed, err := s.inPod(ctx, pods[0], sizeOfVolume)
+	printed, err := s.InPod(ctx, pods[0], sizeOfVolume)
 	if err != nil {
 		return nil, err
 	}
@@ -325,12 +325,12 @@ func fillDisk(ctx context.Context, s *Servers, pods []string) (*Struck, error) {
 	}
 	struck := &Struck{Victims: pods, Undo: func(ctx context.Context) error {
 		return Until(ctx, "room on the volume of "+pods[0], settleTimeout, func(ctx context.Context) (string, bool) {
-			_, err := s.inPod(ctx, pods[0], makeRoom)
+			_, err := s.InPod(ctx, pods[0], makeRoom)
 			return fmt.Sprint(err), err == nil
 		})
 	}}
 	// It fails when there is no room left.
-	said, err := s.inPod(ctx, pods[0], fillVolume)
+	said, err := s.InPod(ctx, pods[0], fillVolume)
 	if err == nil {
 		err = fmt.Errorf("pod %s: its volume has no end: %s", pods[0], said)
 	} else if ctx.Err() == nil {
@@ -342,7 +342,7 @@ func fillDisk(ctx context.Context, s *Servers, pods []string) (*Struck, error) {
 // onNode tells the local cluster what happens to a node. One that comes back is waited for.
 func (s *Servers) onNode(ctx context.Context, does, node string) error {
 	arguments := []string{"node", does, node}
-	if err := s.localkube(ctx, arguments...); err != nil || takesAway(arguments) {
+	if err := s.localkube(ctx, arguments...); err != nil || TakesAway(arguments) {
 		return err
 	}
 	return s.untilNodeIsReady(ctx, node)
@@ -357,17 +357,18 @@ func (s *Servers) localkube(ctx context.Context, arguments ...string) error {
 
 func (s *Servers) untilNodeIsReady(ctx context.Context, node string) error {
 	return Until(ctx, node+" to be Ready", settleTimeout, func(ctx context.Context) (string, bool) {
-		seen, err := s.kubectl(ctx, "wait", "node", node, "--for=condition=Ready", "--timeout=5s")
+		seen, err := s.Output(ctx, "wait", "node", node, "--for=condition=Ready", "--timeout=5s")
 		return fmt.Sprint(seen, err), err == nil
 	})
 }
 
-// takesAway says whether nobody comes through a node after this, bringsBack whether they do again.
-func takesAway(arguments []string) bool {
+// TakesAway says whether nobody comes through a node any more after this command of the local cluster.
+func TakesAway(arguments []string) bool {
 	return arguments[0] == "node" && (arguments[1] == "crash" || arguments[1] == "disconnect")
 }
 
-func bringsBack(arguments []string) bool { return arguments[0] == "node" && !takesAway(arguments) }
+// BringsBack says whether clients come through a node again after it.
+func BringsBack(arguments []string) bool { return arguments[0] == "node" && !TakesAway(arguments) }
 
 // onNodes takes away the node of a pod.
 func onNodes(take, back string) func(context.Context, *Servers, []string) (*Struck, error) {
@@ -402,7 +403,7 @@ func stopAPIServer(ctx context.Context, s *Servers) (*Struck, error) {
 			return err
 		}
 		return Until(ctx, "the API server to answer", settleTimeout, func(ctx context.Context) (string, bool) {
-			seen, err := s.kubectl(ctx, "get", "--raw=/readyz", "--request-timeout=5s")
+			seen, err := s.Output(ctx, "get", "--raw=/readyz", "--request-timeout=5s")
 			return fmt.Sprint(seen, err), err == nil
 		})
 	}}, s.localkube(ctx, "process", "stop", machine, component)
@@ -424,10 +425,10 @@ func switchover(ctx context.Context, s *Servers) (*Struck, error) {
 // restart restarts all pods as an update does.
 func restart(ctx context.Context, s *Servers) (*Struck, error) {
 	struck := &Struck{Victims: s.Pods()}
-	if _, err := s.kubectl(ctx, "rollout", "restart", "statefulset/"+s.StatefulSet); err != nil {
+	if _, err := s.Output(ctx, "rollout", "restart", "statefulset/"+s.StatefulSet); err != nil {
 		return nil, err
 	}
-	_, err := s.kubectl(ctx, "rollout", "status", "statefulset/"+s.StatefulSet, "--timeout="+settleTimeout.String())
+	_, err := s.Output(ctx, "rollout", "status", "statefulset/"+s.StatefulSet, "--timeout="+settleTimeout.String())
 	return struck, err
 }
 
@@ -477,7 +478,7 @@ func allNodes(order []int) Fault {
 // untilRuns returns when Patroni in a pod answers.
 func (s *Servers) untilRuns(ctx context.Context, pod string) error {
 	return Until(ctx, "Patroni in "+pod, settleTimeout, func(ctx context.Context) (string, bool) {
-		_, err := s.kubectl(ctx, "exec", pod, "--", "python3", "-c",
+		_, err := s.Output(ctx, "exec", pod, "--", "python3", "-c",
 			`import urllib.request; urllib.request.urlopen("http://127.0.0.1:8008/liveness", timeout=5)`)
 		return fmt.Sprint(err), err == nil
 	})

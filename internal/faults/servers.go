@@ -1,3 +1,6 @@
+// Package faults breaks servers in the ways that a cluster breaks by itself.
+// Everything it does it does with kubectl, psql and, for nodes, with the local
+// cluster's own command.
 package faults
 
 import (
@@ -30,14 +33,15 @@ type Servers struct {
 	Random *rand.Rand
 }
 
-func (s *Servers) kubectl(ctx context.Context, arguments ...string) (string, error) {
+// Output runs kubectl, and returns what it prints without the space around it.
+func (s *Servers) Output(ctx context.Context, arguments ...string) (string, error) {
 	printed, err := s.Kubectl(ctx, "", arguments...)
 	return strings.TrimSpace(printed), err
 }
 
-// inPod runs a shell command in a pod.
-func (s *Servers) inPod(ctx context.Context, pod, command string, arguments ...string) (string, error) {
-	return s.kubectl(ctx, append([]string{"exec", pod, "--", "sh", "-c", command, "sh"}, arguments...)...)
+// InPod runs a shell command in a pod.
+func (s *Servers) InPod(ctx context.Context, pod, command string, arguments ...string) (string, error) {
+	return s.Output(ctx, append([]string{"exec", pod, "--", "sh", "-c", command, "sh"}, arguments...)...)
 }
 
 // Pod is the name of the pod of an ordinal.
@@ -55,7 +59,7 @@ func (s *Servers) Pods() []string {
 // Psql runs a statement in a pod, over its socket, and returns the rows, columns
 // separated by a bar.
 func (s *Servers) Psql(ctx context.Context, pod, statement string) (string, error) {
-	return s.inPod(ctx, pod, Psql, statement)
+	return s.InPod(ctx, pod, Psql, statement)
 }
 
 // Psql is psql in a pod, over its socket; $1 is the statement.
@@ -77,7 +81,7 @@ func (s *Servers) Primary(ctx context.Context) (primary string, err error) {
 // SeenPrimary is the pod that takes the writes at the moment, "" for none. For a
 // moment there may be two.
 func (s *Servers) SeenPrimary(ctx context.Context) (string, error) {
-	return s.kubectl(ctx, "get", "pods", "--selector="+contract.LabelRole+"="+contract.RolePrimary, "--output=jsonpath={.items[*].metadata.name}")
+	return s.Output(ctx, "get", "pods", "--selector="+contract.LabelRole+"="+contract.RolePrimary, "--output=jsonpath={.items[*].metadata.name}")
 }
 
 // Query asks the primary, with psql alone.
@@ -96,12 +100,12 @@ func (s *Servers) Query(ctx context.Context, statement string) (answer string, e
 
 // Node is where a pod runs.
 func (s *Servers) Node(ctx context.Context, pod string) (string, error) {
-	return s.kubectl(ctx, "get", "pod", pod, "--output=jsonpath={.spec.nodeName}")
+	return s.Output(ctx, "get", "pod", pod, "--output=jsonpath={.spec.nodeName}")
 }
 
 // Trusted are the servers besides the primary that have every acknowledged write.
 func (s *Servers) Trusted(ctx context.Context) ([]string, error) {
-	names, err := s.kubectl(ctx, "get", "configmap", contract.MembersSync, "--output=jsonpath={.metadata.annotations."+contract.MembersStandbysKey+"}")
+	names, err := s.Output(ctx, "get", "configmap", contract.MembersSync, "--output=jsonpath={.metadata.annotations."+contract.MembersStandbysKey+"}")
 	return strings.FieldsFunc(names, func(r rune) bool { return r == ',' }), err
 }
 
@@ -150,7 +154,7 @@ func (s *Servers) UntilSettled(ctx context.Context) error {
 func (s *Servers) untilReady(ctx context.Context, before map[string]string, pods ...string) error {
 	return Until(ctx, "pods to be ready", settleTimeout, func(ctx context.Context) (string, bool) {
 		for _, pod := range pods {
-			seen, err := s.kubectl(ctx, "get", "pod", pod, `--output=jsonpath={.metadata.uid} {.status.conditions[?(@.type=="Ready")].status}`)
+			seen, err := s.Output(ctx, "get", "pod", pod, `--output=jsonpath={.metadata.uid} {.status.conditions[?(@.type=="Ready")].status}`)
 			uid, ready, _ := strings.Cut(seen, " ")
 			if err != nil || uid == before[pod] || ready != "True" {
 				return fmt.Sprintf("%s %s %v", pod, seen, err), false
@@ -164,7 +168,7 @@ func (s *Servers) untilReady(ctx context.Context, before map[string]string, pods
 func (s *Servers) uids(ctx context.Context, pods ...string) (map[string]string, error) {
 	uids := map[string]string{}
 	for _, pod := range pods {
-		uid, err := s.kubectl(ctx, "get", "pod", pod, "--output=jsonpath={.metadata.uid}")
+		uid, err := s.Output(ctx, "get", "pod", pod, "--output=jsonpath={.metadata.uid}")
 		if err != nil {
 			return nil, err
 		}
@@ -178,9 +182,9 @@ func (s *Servers) uids(ctx context.Context, pods ...string) (map[string]string, 
 // told again.
 func (s *Servers) HandOver(ctx context.Context, primary, candidate string) error {
 	return Until(ctx, candidate+" to take the writes", primaryTimeout, func(ctx context.Context) (string, bool) {
-		wish, err := s.kubectl(ctx, "get", "configmap", contract.MembersFailover, "--output=jsonpath={.metadata.annotations."+contract.MembersCandidateKey+"}")
+		wish, err := s.Output(ctx, "get", "configmap", contract.MembersFailover, "--output=jsonpath={.metadata.annotations."+contract.MembersCandidateKey+"}")
 		if err == nil && wish == "" {
-			_, err = s.kubectl(ctx, "annotate", "configmap", contract.MembersFailover, "--overwrite",
+			_, err = s.Output(ctx, "annotate", "configmap", contract.MembersFailover, "--overwrite",
 				contract.MembersLeaderKey+"="+primary, contract.MembersCandidateKey+"="+candidate)
 		}
 		if err != nil {
@@ -211,7 +215,7 @@ func (s *Servers) MakePrimary(ctx context.Context, pod string) error {
 		if err != nil {
 			return err
 		}
-		if _, err := s.kubectl(ctx, "delete", "pod", standby); err != nil {
+		if _, err := s.Output(ctx, "delete", "pod", standby); err != nil {
 			return err
 		}
 		if err := s.UntilSettled(ctx); err != nil {

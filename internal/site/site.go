@@ -1,8 +1,6 @@
-// Package faults breaks servers in the ways that a cluster breaks by itself.
-// Everything it does it does with kubectl, psql and, for nodes, with the local
-// cluster's own command. A Site is a stack with a client that writes meanwhile, and
-// sees what became of the rows.
-package faults
+// Package site is a stack of several servers with a client that writes while faults
+// strike, and sees what became of the rows.
+package site
 
 import (
 	"context"
@@ -19,18 +17,16 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"stateful-postgres/internal/contract"
+	"stateful-postgres/internal/faults"
 	"stateful-postgres/internal/stack"
 	"stateful-postgres/internal/writer"
 )
 
 const (
-	// interval is between two looks at something that is waited for.
-	interval = time.Second
-	// settleTimeout is for all servers to follow again; one of them may copy
-	// everything first.
-	settleTimeout = 4 * time.Minute
-	// primaryTimeout is for somebody to take the writes.
-	primaryTimeout = 3 * time.Minute
+	// writtenTimeout is for writes to go on.
+	writtenTimeout = 3 * time.Minute
+	// insideTimeout is for a node to come back with what was acknowledged there.
+	insideTimeout = 4 * time.Minute
 
 	// meetTimeout is for one fault, until all servers follow again.
 	meetTimeout = 6 * time.Minute
@@ -49,7 +45,7 @@ const (
 // Site is a stack of several servers whose rows somebody writes all the time.
 type Site struct {
 	*stack.Stack
-	*Servers
+	*faults.Servers
 	// Writer writes.
 	Writer *writer.Writer
 
@@ -71,7 +67,7 @@ const Table = "written"
 // OfStack is a stack of several servers that nobody writes to.
 func OfStack(s *stack.Stack, replicas int) *Site {
 	site := &Site{Stack: s, away: map[string]bool{}}
-	site.Servers = &Servers{
+	site.Servers = &faults.Servers{
 		Namespace: s.Namespace, StatefulSet: contract.StatefulSet, Replicas: replicas, HighAvailability: true,
 		Random: rand.New(rand.NewPCG(0, uint64(time.Now().UnixNano()))),
 		Kubectl: func(ctx context.Context, input string, arguments ...string) (string, error) {
@@ -79,11 +75,11 @@ func OfStack(s *stack.Stack, replicas int) *Site {
 			return result.Stdout, result.Err()
 		},
 		Localkube: func(ctx context.Context, arguments ...string) error {
-			if takesAway(arguments) {
+			if faults.TakesAway(arguments) {
 				site.setAway(arguments[2], true)
 			}
 			err := s.Run(ctx, append([]string{"localkube"}, arguments...)...).Err()
-			if bringsBack(arguments) {
+			if faults.BringsBack(arguments) {
 				site.setAway(arguments[2], err != nil)
 			}
 			return err
@@ -101,7 +97,7 @@ func Open(ctx context.Context, s *stack.Stack, replicas int) (*Site, error) {
 		return nil, err
 	}
 	site.outputs, site.password = outputs, fmt.Sprint(outputs["password"])
-	listed, err := site.kubectl(ctx, "get", "nodes",
+	listed, err := site.Output(ctx, "get", "nodes",
 		`--output=jsonpath={range .items[*]}{.metadata.name}={.status.addresses[?(@.type=="InternalIP")].address}{"\n"}{end}`)
 	if err != nil {
 		return nil, err
@@ -166,7 +162,7 @@ func (s *Site) setAway(node string, away bool) {
 // UntilWritten returns when the writer has written so many rows more.
 func (s *Site) UntilWritten(ctx context.Context, rows int) error {
 	before, _ := s.Writer.Count()
-	return Until(ctx, "acknowledged writes", primaryTimeout, func(context.Context) (string, bool) {
+	return faults.Until(ctx, "acknowledged writes", writtenTimeout, func(context.Context) (string, bool) {
 		now, last := s.Writer.Count()
 		return fmt.Sprintf("%d more, last problem: %v", now-before, last), now >= before+rows
 	})
@@ -205,11 +201,11 @@ done`
 
 // startInside lets somebody write on a server itself, who goes on when its node is cut off.
 func (s *Site) startInside(ctx context.Context, pod string) error {
-	if _, err := s.inPod(ctx, pod, runInside, writeInside); err != nil {
+	if _, err := s.InPod(ctx, pod, runInside, writeInside); err != nil {
 		return err
 	}
-	return Until(ctx, "acknowledged writes on "+pod+" itself", primaryTimeout, func(ctx context.Context) (string, bool) {
-		seen, err := s.kubectl(ctx, "exec", pod, "--", "grep", "--count", "", "/tmp/inside.acknowledged")
+	return faults.Until(ctx, "acknowledged writes on "+pod+" itself", writtenTimeout, func(ctx context.Context) (string, bool) {
+		seen, err := s.Output(ctx, "exec", pod, "--", "grep", "--count", "", "/tmp/inside.acknowledged")
 		return fmt.Sprint(seen, err), err == nil
 	})
 }
@@ -217,8 +213,8 @@ func (s *Site) startInside(ctx context.Context, pod string) error {
 // endInside ends that, and returns what was acknowledged.
 func (s *Site) endInside(ctx context.Context, pod string) (acknowledged []int64, err error) {
 	var read string
-	err = Until(ctx, "what was acknowledged on "+pod+" itself", settleTimeout, func(ctx context.Context) (string, bool) {
-		read, err = s.inPod(ctx, pod, readInside)
+	err = faults.Until(ctx, "what was acknowledged on "+pod+" itself", insideTimeout, func(ctx context.Context) (string, bool) {
+		read, err = s.InPod(ctx, pod, readInside)
 		return fmt.Sprint(err), err == nil
 	})
 	if err != nil {
@@ -237,7 +233,7 @@ func (s *Site) endInside(ctx context.Context, pod string) (acknowledged []int64,
 // Meet lets a fault strike and come to its end, and waits until all servers follow
 // again. It returns the longest time without an acknowledged write. A write that is
 // lost is an error.
-func (s *Site) Meet(ctx context.Context, fault Fault) (pause time.Duration, err error) {
+func (s *Site) Meet(ctx context.Context, fault faults.Fault) (pause time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, meetTimeout)
 	defer cancel()
 	if err := s.UntilSettled(ctx); err != nil {
@@ -284,27 +280,4 @@ func (s *Site) Meet(ctx context.Context, fault Fault) (pause time.Duration, err 
 		err = errors.Join(err, fmt.Errorf("%d of %d acknowledged rows are lost: %v", len(lost), of, lost))
 	}
 	return pause, err
-}
-
-// Until looks once a second until it sees what is waited for. Its error says what it
-// saw last.
-func Until(ctx context.Context, what string, timeout time.Duration, look func(context.Context) (seen string, done bool)) error {
-	return UntilEvery(ctx, interval, what, timeout, look)
-}
-
-// UntilEvery is Until with another time between two looks.
-func UntilEvery(ctx context.Context, interval time.Duration, what string, timeout time.Duration, look func(context.Context) (seen string, done bool)) error {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	for {
-		seen, done := look(ctx)
-		if done {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("waited for %s: not within %s (%w); last seen: %s", what, timeout, ctx.Err(), seen)
-		case <-time.After(interval):
-		}
-	}
 }
