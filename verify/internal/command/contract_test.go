@@ -19,8 +19,8 @@ func TestEveryJSONFieldIsDocumented(t *testing.T) {
 	content, err := os.ReadFile("../../../docs/verify-output.md")
 	require.NoError(t, err)
 	for heading, of := range map[string]reflect.Type{
-		"## `-o json` of check, fill and cycle": reflect.TypeFor[report.Report](),
-		"## `-o json` of status":                reflect.TypeFor[ledgerStatus](),
+		"## `-o json` of check, fill, cycle and durability": reflect.TypeFor[report.Report](),
+		"## `-o json` of status":                            reflect.TypeFor[ledgerStatus](),
 	} {
 		_, section, found := strings.Cut(string(content), heading+"\n")
 		require.True(t, found, heading)

@@ -122,13 +122,21 @@ func (s *durabilitySettings) note(command *cobra.Command) {
 	if !command.Flags().Changed("seed") {
 		s.seed = int64(rand.Uint32())
 	}
-	for _, name := range []string{"stack", "context", "namespace", "stateful-set", "via", "workload", "writers", "duration", "times", "every", "fault", "recovery", "through", "config-file"} {
+	for _, name := range []string{"stack", "context", "namespace", "dsn", "stateful-set", "via", "workload", "writers", "duration", "times", "every", "fault", "recovery", "through", "config-file"} {
 		flag := command.Flags().Lookup(name)
 		if flag.Changed {
-			s.flags = append(s.flags, fmt.Sprintf("--%s %s", name, strings.Trim(flag.Value.String(), "[]")))
+			s.flags = append(s.flags, fmt.Sprintf("--%s %s", name, forShell(strings.Trim(flag.Value.String(), "[]"))))
 		}
 	}
 	s.flags = append(s.flags, fmt.Sprintf("--seed %d", s.seed))
+}
+
+// forShell quotes what a shell would not take for one plain word.
+func forShell(word string) string {
+	if word != "" && strings.Trim(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:,@=%+") == "" {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
 func (s *durabilitySettings) validate() error {
@@ -202,11 +210,15 @@ func (s *durabilitySettings) run(ctx context.Context) (int, error) {
 			return 0, errors.Join(err, entries.Close())
 		}
 	}
+	kinds := s.faults
+	if s.onlyWrites() {
+		kinds = []string{}
+	}
 	h := &history.History{
 		Command: "verify durability " + strings.Join(s.flags, " "),
 		Plan: history.Plan{
 			Workload: s.workload, Writers: s.writers, DurationMS: s.duration.Milliseconds(), EveryMS: s.every.Milliseconds(),
-			Times: s.times, Faults: s.faults, Through: s.through, Seed: s.seed,
+			Times: s.times, Faults: kinds, Through: s.through, Seed: s.seed,
 		},
 	}
 	if !s.quiet {
@@ -234,7 +246,7 @@ func (s *durabilitySettings) keep(h *history.History, sink *report.Sink, folder 
 	if sink.Report.Durability != nil {
 		sink.Report.Durability.History = path
 	}
-	sink.Add(report.Check{Section: report.Commits, Name: "history", Status: report.Passed, Detail: path})
+	sink.Add(report.Check{Section: report.Record, Name: "history", Status: report.Passed, Detail: path})
 	return s.writePage(h, sink)
 }
 
@@ -260,7 +272,7 @@ func (s *durabilitySettings) writePage(h *history.History, sink *report.Sink) (e
 	if err != nil {
 		return fmt.Errorf("--report %s: %w", s.page, err)
 	}
-	sink.Add(report.Check{Section: report.Commits, Name: "page", Status: report.Passed, Detail: s.page})
+	sink.Add(report.Check{Section: report.Record, Name: "page", Status: report.Passed, Detail: s.page})
 	return nil
 }
 

@@ -47,11 +47,15 @@ type injector struct {
 func (i *injector) run(ctx context.Context, until time.Time, times int) {
 	var round []faults.Fault
 	for rounds := 0; ; {
-		if times > 0 && len(round) == 0 && rounds == times {
+		if times > 0 && len(i.faults) > 0 && len(round) == 0 && rounds == times {
 			return
 		}
-		i.progress.Say("writing; the next fault strikes within %s", progress.Duration(time.Duration(float64(i.every)*(1+jitter)).Round(time.Second)))
 		wait := time.Duration(float64(i.every) * (1 + jitter*(2*i.random.Float64()-1)))
+		if len(i.faults) == 0 {
+			i.progress.Say("writing")
+		} else {
+			i.progress.Say("writing; the next fault strikes within %s", progress.Duration(time.Duration(float64(i.every)*(1+jitter)).Round(time.Second)))
+		}
 		if len(i.faults) == 0 || times == 0 && time.Until(until) < wait {
 			pause(ctx, time.Until(until))
 			return

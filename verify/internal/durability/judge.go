@@ -13,8 +13,17 @@ import (
 
 func milliseconds(ms int64) string { return report.Duration(time.Duration(ms) * time.Millisecond) }
 
+// microseconds writes a latency: below a second in milliseconds, to three digits.
 func microseconds(us int64) string {
-	return report.Duration((time.Duration(us) * time.Microsecond).Round(100 * time.Microsecond))
+	switch ms := float64(us) / 1000; {
+	case ms < 10:
+		return fmt.Sprintf("%.2fms", ms)
+	case ms < 100:
+		return fmt.Sprintf("%.1fms", ms)
+	case ms < 1000:
+		return fmt.Sprintf("%.0fms", ms)
+	}
+	return milliseconds(us / 1000)
 }
 
 // faultCheck says what one fault did.
@@ -161,9 +170,14 @@ func conditions(h *history.History) []report.Check {
 	}
 	condition := func(name string, met bool, seen, not, hint string) report.Check {
 		if met {
-			return report.Check{Section: "Conditions", Name: name, Status: report.Passed, Detail: seen}
+			return report.Check{Section: report.Conditions, Name: name, Status: report.Passed, Detail: seen}
 		}
-		return report.Check{Section: "Conditions", Name: name, Status: report.Unknown, Detail: not, Hint: hint}
+		return report.Check{Section: report.Conditions, Name: name, Status: report.Unknown, Detail: not, Hint: hint}
+	}
+	if len(h.Plan.Faults) == 0 {
+		return []report.Check{condition("unknown", h.Writes.Unknown > 0,
+			fmt.Sprintf("%s had no answer: something hit them between COMMIT and its answer", report.Plural(h.Writes.Unknown, "commit")),
+			"nothing was broken, and every commit was answered: this proves nothing about faults", "name one with --fault, or break something meanwhile")}
 	}
 	return []report.Check{
 		condition("in flight", inFlight > 0, fmt.Sprintf("a commit was in flight when %s struck", of(inFlight, len(h.Faults), "fault")),

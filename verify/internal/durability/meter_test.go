@@ -148,3 +148,10 @@ func TestLanesShowEachStateOnce(t *testing.T) {
 		{Of: "postgres-1", State: "not ready", FromMS: 2000, ToMS: 2000},
 	}, l.sorted())
 }
+
+func TestLatencyIsWrittenToThreeDigits(t *testing.T) {
+	t.Parallel()
+	for us, text := range map[int64]string{41: "0.04ms", 1234: "1.23ms", 45_678: "45.7ms", 456_789: "457ms", 12_345_678: "12.3s"} {
+		require.Equal(t, text, microseconds(us))
+	}
+}

@@ -279,5 +279,8 @@ func Describe(plan history.Plan) string {
 	if plan.Times > 0 {
 		long = "until each fault has struck " + report.Plural(int64(plan.Times), "time")
 	}
+	if len(plan.Faults) == 0 {
+		return fmt.Sprintf("%s, %s; nothing is broken", report.Plural(int64(plan.Writers), "writer"), long)
+	}
 	return fmt.Sprintf("%s, %s; from one fault to the next about %s", report.Plural(int64(plan.Writers), "writer"), long, milliseconds(plan.EveryMS))
 }

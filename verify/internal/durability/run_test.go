@@ -66,6 +66,7 @@ func (f *fixture) run(ctx context.Context, strike func(context.Context) error) (
 		},
 	}
 	if strike != nil {
+		h.Plan.Faults = []string{"test"}
 		played.Faults = []faults.Fault{{Name: "test", Does: "something happens", Strike: func(ctx context.Context, _ *faults.Servers) (*faults.Struck, error) {
 			return &faults.Struck{Victims: []string{"postgres-0"}}, strike(ctx)
 		}}}
@@ -192,9 +193,32 @@ func TestRunInWhichNothingHappenedProvesNothing(t *testing.T) {
 	require.Equal(t, report.NotProven, r.Verdict)
 	require.Equal(t, report.ExitUnknown, r.ExitCode)
 	require.Positive(t, h.Writes.Acknowledged)
-	for _, name := range []string{"in flight", "recovery", "unknown"} {
-		require.Equal(t, report.Unknown, find(t, r, name).Status, name)
-	}
+	require.Equal(t, report.Unknown, find(t, r, "unknown").Status)
+}
+
+// A fault that disturbs nobody shows nothing either.
+func TestFaultThatHitNothingProvesNothing(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	_, r := f.run(t.Context(), func(context.Context) error { return nil })
+	require.Equal(t, report.NotProven, r.Verdict)
+	require.Equal(t, report.Passed, find(t, r, "recovery").Status)
+	require.Equal(t, report.Unknown, find(t, r, "unknown").Status)
+}
+
+// Somebody else may break the server.
+func TestWhatIsBrokenByHandCountsToo(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.plan.DurationMS = 4000
+	go func() {
+		time.Sleep(1500 * time.Millisecond)
+		f.server.StopImmediate(f.t)
+		f.server.Run(f.t)
+	}()
+	h, r := f.run(t.Context(), nil)
+	require.Positive(t, h.Writes.Unknown)
+	require.Equal(t, report.Proven, r.Verdict, "%+v", r.Checks)
 }
 
 func TestFaultThatDoesNotEndIsNoProof(t *testing.T) {

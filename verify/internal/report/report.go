@@ -57,6 +57,8 @@ const (
 	Faults     = "Faults"
 	Commits    = "Commits"
 	Registers  = "Registers"
+	Conditions = "Conditions"
+	Record     = "Record"
 )
 
 // Row is a row that is named because something is wrong with it.

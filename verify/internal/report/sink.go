@@ -20,6 +20,8 @@ type Sink struct {
 	Progress *progress.Line
 
 	last time.Time
+	// headed says that the printer has the header.
+	headed bool
 }
 
 // NewSink returns a sink for a command.
@@ -27,9 +29,13 @@ func NewSink(command string, printer Printer, line *progress.Line) *Sink {
 	return &Sink{Report: New(command), Printer: printer, Progress: line, last: time.Now()}
 }
 
-// Header announces what is verified.
+// Header announces what is verified. It is printed once, also when more becomes known later.
 func (s *Sink) Header(target Target) {
 	s.Report.Target = target
+	if s.headed {
+		return
+	}
+	s.headed = true
 	s.Progress.Print(func() { s.Printer.Header(target) })
 }
 
