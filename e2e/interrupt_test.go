@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"syscall"
 	"testing"
 	"time"
 
@@ -36,17 +35,11 @@ func moments(t *testing.T) *rand.Rand {
 // it has started. An update may have come to its end before.
 func (f *fixture) interruptUp(after time.Duration, kill bool) {
 	f.t.Helper()
-	command := f.Command(f.ctx, f.UpArguments("--skip-preview")...)
-	var output bytes.Buffer
-	command.Stdout, command.Stderr = &output, &output
-	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	require.NoError(f.t, command.Start())
-	ended := make(chan error, 1)
-	go func() { ended <- command.Wait() }()
+	command, output, ended := f.beginUp()
 	how := "SIGINT"
 	select {
 	case err := <-ended:
-		require.NoError(f.t, err, "%s", &output)
+		require.NoError(f.t, err, "%s", output)
 		f.t.Logf("the update came to its end within %s", after)
 		return
 	case <-time.After(after):
@@ -60,7 +53,7 @@ func (f *fixture) interruptUp(after time.Duration, kill bool) {
 	select {
 	case <-ended:
 	case <-time.After(killTimeout):
-		require.Fail(f.t, "an update that was interrupted did not end", "%s", &output)
+		require.Fail(f.t, "an update that was interrupted did not end", "%s", output)
 	}
 	f.t.Logf("%s after %s", how, after.Round(10*time.Millisecond))
 }

@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"fmt"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -95,30 +96,38 @@ func scaled(replicas string) func(f *fixture) bool {
 	}
 }
 
+// beginUp starts `pulumi up` in a process group of its own: what it prints can be read
+// once it has ended.
+func (f *fixture) beginUp() (command *exec.Cmd, output *bytes.Buffer, ended <-chan error) {
+	f.t.Helper()
+	command = f.Command(f.ctx, f.UpArguments("--skip-preview")...)
+	output = &bytes.Buffer{}
+	command.Stdout, command.Stderr = output, output
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	require.NoError(f.t, command.Start())
+	waiting := make(chan error, 1)
+	go func() { waiting <- command.Wait() }()
+	return command, output, waiting
+}
+
 // killUp starts `pulumi up` and kills it, with every process that it has
 // started, when the moment comes.
 func (f *fixture) killUp(at moment) {
 	f.t.Helper()
-	command := f.Command(f.ctx, f.UpArguments("--skip-preview")...)
-	var output bytes.Buffer
-	command.Stdout, command.Stderr = &output, &output
-	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	require.NoError(f.t, command.Start())
-	ended := make(chan error, 1)
-	go func() { ended <- command.Wait() }()
+	command, output, ended := f.beginUp()
 
 	deadline := time.Now().Add(killTimeout)
 	for !at.when(f) {
 		select {
 		case err := <-ended:
-			require.Fail(f.t, fmt.Sprintf("the update ended (%v) before the moment %q came:\n%s", err, at.name, &output))
+			require.Fail(f.t, fmt.Sprintf("the update ended (%v) before the moment %q came:\n%s", err, at.name, output))
 		default:
 			require.True(f.t, time.Now().Before(deadline), "the moment %q did not come within %s", at.name, killTimeout)
 		}
 	}
 	killTree(f.t, command.Process.Pid)
 	err := <-ended
-	require.ErrorContains(f.t, err, "killed", "the update was killed when: %s\n%s", at.name, &output)
+	require.ErrorContains(f.t, err, "killed", "the update was killed when: %s\n%s", at.name, output)
 }
 
 // upAfterKill runs `pulumi up` and follows what it says has to be done first.
