@@ -39,7 +39,8 @@ func newFixture(t *testing.T) *fixture {
 	s := pgtest.Start(t)
 	return &fixture{
 		t: t, server: s, dsn: s.CreateDatabase(t), ledger: filepath.Join(t.TempDir(), "ledger"),
-		plan: history.Plan{Workload: history.Rows, Writers: 4, DurationMS: 1500, EveryMS: 300, Seed: 1},
+		// So many that a crash hits at least one between COMMIT and its answer.
+		plan: history.Plan{Workload: history.Rows, Writers: 16, Times: 3, EveryMS: 300, Seed: 1},
 	}
 }
 
@@ -172,7 +173,7 @@ func TestAsynchronousCommitIsFound(t *testing.T) {
 func TestStaleReadIsFound(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	f.plan.DurationMS = 3000
+	f.plan.Times = 1
 	// A server that forgets for a moment: all rows are hidden, and come back.
 	_, r := f.run(t.Context(), func(ctx context.Context) error {
 		f.server.Exec(t, f.dsn, "alter table verify.rows rename to hidden",
@@ -189,6 +190,7 @@ func TestStaleReadIsFound(t *testing.T) {
 func TestRunInWhichNothingHappenedProvesNothing(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
+	f.plan.DurationMS = 1000
 	h, r := f.run(t.Context(), nil)
 	require.Equal(t, report.NotProven, r.Verdict)
 	require.Equal(t, report.ExitUnknown, r.ExitCode)
@@ -210,13 +212,18 @@ func TestFaultThatHitNothingProvesNothing(t *testing.T) {
 func TestWhatIsBrokenByHandCountsToo(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	f.plan.DurationMS = 4000
+	f.plan.DurationMS = 6000
+	broken := make(chan struct{})
 	go func() {
-		time.Sleep(1500 * time.Millisecond)
-		f.server.StopImmediate(f.t)
-		f.server.Run(f.t)
+		defer close(broken)
+		for range 3 {
+			time.Sleep(time.Second)
+			f.server.StopImmediate(f.t)
+			f.server.Run(f.t)
+		}
 	}()
 	h, r := f.run(t.Context(), nil)
+	<-broken
 	require.Positive(t, h.Writes.Unknown)
 	require.Equal(t, report.Proven, r.Verdict, "%+v", r.Checks)
 }
@@ -224,6 +231,7 @@ func TestWhatIsBrokenByHandCountsToo(t *testing.T) {
 func TestFaultThatDoesNotEndIsNoProof(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
+	f.plan.Times = 1
 	_, r := f.run(t.Context(), func(context.Context) error { return os.ErrPermission })
 	require.Equal(t, report.NotProven, r.Verdict)
 	require.Contains(t, find(t, r, "test").Detail, os.ErrPermission.Error())
@@ -233,7 +241,7 @@ func TestFaultThatDoesNotEndIsNoProof(t *testing.T) {
 func TestInterruptedRunPutsBackWhatItChanged(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	f.plan.DurationMS = 60_000
+	f.plan.Times = 100
 	ctx, interrupt := context.WithCancel(t.Context())
 	h, r := f.run(ctx, func(ctx context.Context) error {
 		f.server.StopImmediate(t)
@@ -272,7 +280,7 @@ func TestRegistersOfAServerThatCrashesAreLinearizable(t *testing.T) {
 func TestRegistersThatGoBackAreFound(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	f.plan.Workload, f.plan.Times = history.Register, 1
+	f.plan.Workload, f.plan.Writers, f.plan.Times = history.Register, 4, 1
 	h, r := f.run(t.Context(), func(context.Context) error {
 		f.server.Exec(t, f.dsn, "create table verify.earlier as select * from verify.registers")
 		time.Sleep(300 * time.Millisecond)
