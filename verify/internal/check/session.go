@@ -5,34 +5,7 @@ import (
 	"sync"
 
 	"stateful-postgres/verify/internal/commit"
-	"stateful-postgres/verify/internal/kubernetes"
-	"stateful-postgres/verify/internal/report"
 )
-
-// Open tries once to open a connection for writing to the subject as it is now. Closing it ends
-// everything that was made for it.
-func (s *Subject) Open(ctx context.Context) (*commit.Session, func(), error) {
-	var observed *kubernetes.Observation
-	if s.Cluster != nil {
-		var err error
-		if observed, err = s.Cluster.Observe(ctx, s.Objects); err != nil {
-			return nil, nil, err
-		}
-	}
-	way, err := findWay(ctx, s, observed, report.NewSink("", report.Discard{}, nil))
-	if err != nil {
-		return nil, nil, err
-	}
-	session, err := way.trySession(ctx)
-	if err != nil {
-		way.close()
-		return nil, nil, err
-	}
-	return session, func() {
-		_ = session.Close()
-		way.close()
-	}, nil
-}
 
 // ahead is a connection for writing that can be opened while something else is done.
 type ahead struct {

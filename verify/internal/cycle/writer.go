@@ -65,13 +65,16 @@ func (s *stream) halt() {
 }
 
 func (s *stream) run(ctx context.Context) {
+	entrance := s.subject.Entrance()
+	defer entrance.Close()
 	var session *commit.Session
-	var closeSession func()
-	defer func() {
+	leave := func() {
 		if session != nil {
-			closeSession()
+			_ = session.Close()
+			session = nil
 		}
-	}()
+	}
+	defer leave()
 	ticker := time.NewTicker(pace)
 	defer ticker.Stop()
 	for {
@@ -82,17 +85,16 @@ func (s *stream) run(ctx context.Context) {
 		}
 		// A primary that another one has taken the place of tells that it is a standby.
 		if session != nil && (!session.Usable() || session.Standby()) {
-			closeSession()
-			session = nil
+			leave()
 		}
 		if session == nil {
 			attempt, cancel := context.WithTimeout(ctx, connectTimeout)
-			opened, closeOpened, err := s.subject.Open(attempt)
+			opened, err := entrance.Open(attempt)
 			cancel()
 			if err != nil {
 				continue
 			}
-			session, closeSession = opened, closeOpened
+			session = opened
 		}
 		if !s.write(ctx, session) {
 			return
