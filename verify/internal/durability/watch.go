@@ -87,16 +87,13 @@ func (w *watcher) look(ctx context.Context) {
 	defer cancel()
 	var group sync.WaitGroup
 	group.Go(func() {
-		listed, err := w.cluster.Core.Pods(w.objects.Namespace).List(ctx, metav1.ListOptions{})
+		listed, err := w.cluster.Pods(ctx, w.objects)
 		if err != nil {
 			return
 		}
 		pods, roles := map[string]string{}, map[string]string{}
-		for i := range listed.Items {
-			pod := &listed.Items[i]
-			if !strings.HasPrefix(pod.Name, w.objects.StatefulSet+"-") {
-				continue
-			}
+		for i := range listed {
+			pod := &listed[i]
 			pods[pod.Name] = podState(pod)
 			if w.objects.HighAvailability {
 				roles[pod.Name] = roleOf(pod)
@@ -115,7 +112,10 @@ func (w *watcher) look(ctx context.Context) {
 		}
 		nodes := map[string]string{}
 		for i := range listed.Items {
-			nodes[listed.Items[i].Name] = nodeState(&listed.Items[i])
+			nodes[listed.Items[i].Name] = "not ready"
+			if kubernetes.NodeIsReady(&listed.Items[i]) {
+				nodes[listed.Items[i].Name] = "ready"
+			}
 		}
 		w.mutex.Lock()
 		defer w.mutex.Unlock()
@@ -142,15 +142,6 @@ func roleOf(pod *corev1.Pod) string {
 		return "primary"
 	}
 	return "standby"
-}
-
-func nodeState(node *corev1.Node) string {
-	for _, condition := range node.Status.Conditions {
-		if condition.Type == corev1.NodeReady && condition.Status == corev1.ConditionTrue {
-			return "ready"
-		}
-	}
-	return "not ready"
 }
 
 // enter puts what was seen into the history.

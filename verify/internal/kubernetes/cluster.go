@@ -124,17 +124,9 @@ func (c *Cluster) Observe(ctx context.Context, objects Objects) (*Observation, e
 		}
 		return err
 	})
-	look("pods", func() error {
-		pods, err := c.Core.Pods(objects.Namespace).List(ctx, metav1.ListOptions{})
-		if err != nil {
-			return err
-		}
-		for _, pod := range pods.Items {
-			if ownedBy(pod.OwnerReferences, "StatefulSet", objects.StatefulSet) {
-				o.Pods = append(o.Pods, pod)
-			}
-		}
-		return nil
+	look("pods", func() (err error) {
+		o.Pods, err = c.Pods(ctx, objects)
+		return err
 	})
 	for _, name := range objects.Services() {
 		look("Service "+name, func() error {
@@ -193,6 +185,21 @@ func (c *Cluster) UID(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("namespace %s: %w", metav1.NamespaceSystem, err)
 	}
 	return string(system.UID), nil
+}
+
+// Pods are those of the StatefulSet.
+func (c *Cluster) Pods(ctx context.Context, objects Objects) ([]corev1.Pod, error) {
+	listed, err := c.Core.Pods(objects.Namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	var pods []corev1.Pod
+	for _, pod := range listed.Items {
+		if ownedBy(pod.OwnerReferences, "StatefulSet", objects.StatefulSet) {
+			pods = append(pods, pod)
+		}
+	}
+	return pods, nil
 }
 
 func ownedBy(owners []metav1.OwnerReference, kind, name string) bool {

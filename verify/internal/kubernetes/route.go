@@ -89,7 +89,7 @@ func (c *Cluster) nodePortAddresses(ctx context.Context, service *corev1.Service
 			if address.Type != corev1.NodeInternalIP {
 				continue
 			}
-			if nodeIsReady(&node) {
+			if NodeIsReady(&node) {
 				ready = append(ready, net.JoinHostPort(address.Address, port))
 			} else {
 				others = append(others, net.JoinHostPort(address.Address, port))
@@ -99,7 +99,8 @@ func (c *Cluster) nodePortAddresses(ctx context.Context, service *corev1.Service
 	return append(ready, others...), nil
 }
 
-func nodeIsReady(node *corev1.Node) bool {
+// NodeIsReady says whether a node can run pods.
+func NodeIsReady(node *corev1.Node) bool {
 	for _, condition := range node.Status.Conditions {
 		if condition.Type == corev1.NodeReady {
 			return condition.Status == corev1.ConditionTrue
