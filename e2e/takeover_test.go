@@ -59,13 +59,8 @@ func TestLabIsTakenOverWithItsRows(t *testing.T) {
 	steps := readmeCommands(t, "Taking over the lab's own YAML")
 	require.Len(t, steps, 5)
 
-	lab, err := os.ReadFile("testdata/lab.yaml")
-	require.NoError(t, err)
-	f.ok(f.Run(f.ctx, "kubectl", "create", "namespace", f.Namespace))
-	apply := f.Command(f.ctx, "kubectl", "--namespace", f.Namespace, "apply", "--filename=-")
-	apply.Stdin = strings.NewReader(strings.Replace(string(lab), "image: postgres\n", "image: "+f.Image+"\n", 1))
-	output, err := apply.CombinedOutput()
-	require.NoError(t, err, "%s", output)
+	f.createNamespace()
+	f.ok(f.pipe(f.labManifest(), "apply"))
 	f.eventually("the lab's server", 4*time.Minute, func() (string, bool) {
 		seen := f.Kubectl(f.ctx, "logs", pod)
 		return seen.String(), strings.Contains(seen.Stdout, "init process complete") &&

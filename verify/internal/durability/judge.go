@@ -2,7 +2,6 @@ package durability
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -73,7 +72,7 @@ func judge(h *history.History) []report.Check {
 func commits(h *history.History) report.Check {
 	w := h.Writes
 	detail := fmt.Sprintf("%s attempted: %s acknowledged (%s a second), %s failed, %s without an answer",
-		report.Number(w.Attempted), report.Number(w.Acknowledged), report.Number(int64(rate(h))), report.Number(w.Failed), report.Number(w.Unknown))
+		report.Number(w.Attempted), report.Number(w.Acknowledged), report.Number(int64(h.CommitsPerSecond())), report.Number(w.Failed), report.Number(w.Unknown))
 	if w.Unknown > 0 && h.Plan.Workload == history.Rows {
 		detail += fmt.Sprintf(", of which %s there", areOrIs(w.Survived))
 	}
@@ -86,14 +85,6 @@ func areOrIs(n int64) string {
 		return "1 is"
 	}
 	return report.Number(n) + " are"
-}
-
-// rate is how many commits were acknowledged in a second.
-func rate(h *history.History) float64 {
-	if h.DurationMS == 0 {
-		return 0
-	}
-	return float64(h.Writes.Acknowledged) * 1000 / float64(h.DurationMS)
 }
 
 func latencies(h *history.History) []report.Check {
@@ -114,25 +105,14 @@ func latencies(h *history.History) []report.Check {
 
 // pauses summarizes the faults of each kind that struck more than once.
 func pauses(h *history.History) []report.Check {
-	var kinds []string
-	of := map[string][]time.Duration{}
-	for _, f := range h.Faults {
-		if f.Problem != "" {
-			continue
-		}
-		if !slices.Contains(kinds, f.Kind) {
-			kinds = append(kinds, f.Kind)
-		}
-		of[f.Kind] = append(of[f.Kind], time.Duration(f.PauseMS)*time.Millisecond)
-	}
 	var checks []report.Check
-	for _, kind := range kinds {
-		if len(of[kind]) < 2 {
+	for _, kind := range h.Kinds() {
+		if len(kind.Pauses) < 2 {
 			continue
 		}
-		median, p95, most := faults.Summary(of[kind])
-		checks = append(checks, report.Check{Section: report.Commits, Name: kind, Status: report.Passed,
-			Detail: fmt.Sprintf("%d times: none acknowledged for %s (median), %s (p95), %s (max)", len(of[kind]),
+		median, p95, most := faults.Summary(kind.Pauses)
+		checks = append(checks, report.Check{Section: report.Commits, Name: kind.Name, Status: report.Passed,
+			Detail: fmt.Sprintf("%d times: none acknowledged for %s (median), %s (p95), %s (max)", len(kind.Pauses),
 				report.Duration(median), report.Duration(p95), report.Duration(most))})
 	}
 	return checks
@@ -230,6 +210,6 @@ func conclude(h *history.History, sink *report.Sink, withLook bool) {
 		sink.Add(check)
 	}
 	sink.Report.Durability = &report.Durability{
-		Command: h.Command, Run: h.Run, Plan: h.Plan, Writes: h.Writes, Reads: h.Reads, Latency: h.Latency, Faults: h.Faults, CommitsPerSecond: rate(h),
+		Command: h.Command, Run: h.Run, Plan: h.Plan, Writes: h.Writes, Reads: h.Reads, Latency: h.Latency, Faults: h.Faults, CommitsPerSecond: h.CommitsPerSecond(),
 	}
 }

@@ -201,7 +201,7 @@ func (r *Run) openRows(ctx context.Context, entrance *check.Entrance, meter *met
 
 // openRegisters makes ready for clients that read, write and exchange values.
 func (r *Run) openRegisters(ctx context.Context, entrance *check.Entrance, meter *meter) (*workload, error) {
-	r.History.Run = register.NewRunID()
+	r.History.Run = ledger.NewRunID()
 	if err := r.prepare(ctx, entrance, func(exec execute) error { return register.Create(ctx, exec) }); err != nil {
 		return nil, err
 	}

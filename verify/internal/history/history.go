@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"stateful-postgres/verify/internal/report"
@@ -108,6 +109,41 @@ type Look struct {
 	Checks  []report.Check  `json:"checks"`
 	Members []report.Member `json:"members,omitempty"`
 	Rows    *report.Counts  `json:"rows,omitempty"`
+}
+
+// CommitsPerSecond is how many commits were acknowledged in a second, on average.
+func (h *History) CommitsPerSecond() float64 {
+	if h.DurationMS == 0 {
+		return 0
+	}
+	return float64(h.Writes.Acknowledged) * 1000 / float64(h.DurationMS)
+}
+
+// Kind is what faults of one name did.
+type Kind struct {
+	Name string
+	// Pauses are the longest times without an acknowledged write, of each that came to its end.
+	Pauses []time.Duration
+	// Problems is how many did not.
+	Problems int64
+}
+
+// Kinds are the kinds of the faults, in the order in which they first struck.
+func (h *History) Kinds() []Kind {
+	var kinds []Kind
+	for _, f := range h.Faults {
+		i := slices.IndexFunc(kinds, func(k Kind) bool { return k.Name == f.Kind })
+		if i < 0 {
+			i = len(kinds)
+			kinds = append(kinds, Kind{Name: f.Kind})
+		}
+		if f.Problem != "" {
+			kinds[i].Problems++
+			continue
+		}
+		kinds[i].Pauses = append(kinds[i].Pauses, time.Duration(f.PauseMS)*time.Millisecond)
+	}
+	return kinds
 }
 
 // Write writes a history to a file, which it replaces as a whole.

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"sort"
 	"time"
@@ -57,6 +58,10 @@ type Run struct {
 	// Spans are sorted by sequence number and do not overlap.
 	Spans []Span
 }
+
+// NewRunID draws the id of a run. It has 48 bits, so that it survives every JSON reader, which may
+// keep numbers as floating point.
+func NewRunID() int64 { return rand.Int64N(1 << 48) }
 
 // Next is the first sequence number that the run never used.
 func (r *Run) Next() int64 {

@@ -48,12 +48,8 @@ func allNumbers(h *history.History, r *report.Report) []numbers {
 		numberView{Name: "Failed", Value: number(w.Failed), Says: "the server said: not " + done},
 		numberView{Name: "Unknown", Value: number(w.Unknown), Says: "no answer: " + done + " or not"})
 
-	var rate float64
-	if h.DurationMS > 0 {
-		rate = float64(w.Acknowledged) * 1000 / float64(h.DurationMS)
-	}
 	went := numbers{Name: "How it went", List: []numberView{
-		{Name: title(acts) + " a second", Value: perSecond(rate), Says: "acknowledged, on average"},
+		{Name: title(acts) + " a second", Value: perSecond(h.CommitsPerSecond()), Says: "acknowledged, on average"},
 		{Name: "Faults", Value: number(int64(len(h.Faults))), Says: problems(h)},
 	}}
 	if i := longestPause(h); i >= 0 {
@@ -319,29 +315,21 @@ type kindRow struct {
 }
 
 func kindRows(h *history.History) []kindRow {
-	var kinds []string
-	pauses, problems := map[string][]time.Duration{}, map[string]int64{}
+	kinds := h.Kinds()
+	slices.SortFunc(kinds, func(a, b history.Kind) int { return cmp.Compare(a.Name, b.Name) })
 	var most time.Duration
-	for _, f := range h.Faults {
-		if !slices.Contains(kinds, f.Kind) {
-			kinds = append(kinds, f.Kind)
+	for _, kind := range kinds {
+		for _, pause := range kind.Pauses {
+			most = max(most, pause)
 		}
-		if f.Problem != "" {
-			problems[f.Kind]++
-			continue
-		}
-		pause := time.Duration(f.PauseMS) * time.Millisecond
-		pauses[f.Kind] = append(pauses[f.Kind], pause)
-		most = max(most, pause)
 	}
-	slices.Sort(kinds)
 	var list []kindRow
 	for _, kind := range kinds {
-		row := kindRow{Kind: kind, Times: number(int64(len(pauses[kind]))), Median: "–", P95: "–", Max: "–", Problems: number(problems[kind])}
-		if len(pauses[kind]) > 0 {
-			median, p95, last := faults.Summary(pauses[kind])
+		row := kindRow{Kind: kind.Name, Times: number(int64(len(kind.Pauses))), Median: "–", P95: "–", Max: "–", Problems: number(kind.Problems)}
+		if len(kind.Pauses) > 0 {
+			median, p95, last := faults.Summary(kind.Pauses)
 			row.Median, row.P95, row.Max = milliseconds(median.Milliseconds()), milliseconds(p95.Milliseconds()), milliseconds(last.Milliseconds())
-			for _, pause := range pauses[kind] {
+			for _, pause := range kind.Pauses {
 				row.Pauses = append(row.Pauses, share(float64(pause), float64(most)))
 			}
 		}

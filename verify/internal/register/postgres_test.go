@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"stateful-postgres/verify/internal/commit"
+	"stateful-postgres/verify/internal/ledger"
 	"stateful-postgres/verify/internal/pgtest"
 	"stateful-postgres/verify/internal/register"
 )
@@ -35,7 +36,7 @@ type workload struct {
 func newWorkload(t *testing.T, dsn string, options register.Options) *workload {
 	t.Helper()
 	w := &workload{t: t, dsn: func(int) string { return dsn }}
-	w.run = register.NewRun(register.NewRunID(), time.Now(), options)
+	w.run = register.NewRun(ledger.NewRunID(), time.Now(), options)
 	session := w.connect(-1)
 	require.NotNil(t, session)
 	defer session.Close()
@@ -557,7 +558,7 @@ func TestARecordLastsAsLongAsTheRun(t *testing.T) {
 		enough  bool
 	}{{register.Options{Limit: 100, Lasts: lasts}, true}, {register.Options{Limit: 100}, false}} {
 		began := time.Now()
-		client := register.NewRun(register.NewRunID(), began, test.options).Client(1)
+		client := register.NewRun(ledger.NewRunID(), began, test.options).Client(1)
 		client.Use(session)
 		for time.Since(began) < lasts*9/10 {
 			client.Wait(t.Context())
@@ -614,5 +615,5 @@ func TestASeedDecidesWhatAClientDoes(t *testing.T) {
 		}
 	}
 	require.Greater(t, len(values), 50)
-	require.NotEqual(t, register.NewRunID(), register.NewRunID())
+	require.NotEqual(t, ledger.NewRunID(), ledger.NewRunID())
 }

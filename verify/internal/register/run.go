@@ -2,10 +2,8 @@ package register
 
 import (
 	"cmp"
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
-	mathrand "math/rand/v2"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -64,13 +62,6 @@ type usedKey struct {
 	operations int
 }
 
-// NewRunID draws the number of a run. It has 48 bits, so that it survives every JSON reader.
-func NewRunID() int64 {
-	var random [8]byte
-	_, _ = rand.Read(random[:]) // It never fails.
-	return int64(binary.LittleEndian.Uint64(random[:]) >> 16)
-}
-
 // NewRun returns a run that has no keys in the table yet. Times are counted from started, which
 // time.Now has returned.
 func NewRun(id int64, started time.Time, options Options) *Run {
@@ -94,7 +85,7 @@ func (r *Run) Client(seed uint64) *Client {
 	}
 	r.mutex.Unlock()
 	return &Client{
-		run: r, id: r.newClient(), random: mathrand.New(mathrand.NewPCG(seed, 0)),
+		run: r, id: r.newClient(), random: rand.New(rand.NewPCG(seed, 0)),
 		seen: map[int32]int64{},
 	}
 }

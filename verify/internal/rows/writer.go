@@ -2,10 +2,9 @@ package rows
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/binary"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"strconv"
 	"time"
 
@@ -45,10 +44,7 @@ func NewWriter(entries *ledger.Ledger, used int64) (*Writer, error) {
 
 // StartRun starts a run that nobody has written to.
 func StartRun(entries *ledger.Ledger) (*ledger.Run, error) {
-	id, seed, err := newIdentity()
-	if err != nil {
-		return nil, err
-	}
+	id, seed := ledger.NewRunID(), rand.Int64()
 	if err := entries.StartRun(id, seed, false); err != nil {
 		return nil, err
 	}
@@ -58,17 +54,6 @@ func StartRun(entries *ledger.Ledger) (*ledger.Run, error) {
 // Announcement is the statement that tells the database of a run.
 func Announcement(run *ledger.Run) string {
 	return fmt.Sprintf("insert into verify.runs (run, seed) values (%d, %d) on conflict do nothing", run.ID, run.Seed)
-}
-
-// newIdentity draws the id and the seed of a run. The id has 48 bits, so that it survives every
-// JSON reader, which may keep numbers as floating point.
-func newIdentity() (id, seed int64, err error) {
-	var random [16]byte
-	if _, err := rand.Read(random[:]); err != nil {
-		return 0, 0, fmt.Errorf("draw a run: %w", err)
-	}
-	id = int64(binary.LittleEndian.Uint64(random[:8]) >> 16)
-	return id, int64(binary.LittleEndian.Uint64(random[8:]) >> 1), nil
 }
 
 // Run is the run that the writer adds to.
