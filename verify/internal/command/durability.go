@@ -37,6 +37,8 @@ const (
 	timeOfFault = 5 * time.Minute
 	// gentlest is the fault that strikes when none is named.
 	gentlest = "pod-delete"
+	// leastRate has enough commits in a recovery to see that they go on.
+	leastRate = 1.0
 	// noFault only writes.
 	noFault = "none"
 	// scale is the fault that needs Pulumi.
@@ -47,6 +49,7 @@ const (
 type durabilitySettings struct {
 	settings
 	writers    int
+	rate       float64
 	duration   time.Duration
 	times      int
 	workload   string
@@ -98,6 +101,7 @@ commit proves nothing, and ends with exit code 2.`,
 	flags := command.Flags()
 	flags.Lookup("timeout").Usage = "how long all of it may take (default: the duration and 30 minutes; with --times 5 minutes a fault more)"
 	flags.IntVar(&s.writers, "writers", defaultWriters, "how many connections commit at the same time")
+	flags.Float64Var(&s.rate, "rate", 0, "how many commits a second they try together (default: as fast as they are acknowledged)")
 	flags.DurationVar(&s.duration, "duration", defaultDuration, "how long faults strike")
 	flags.StringVar(&s.workload, "workload", history.Rows, "rows: writers add rows; register: clients exchange values of keys, and nobody may see an older one after a newer one")
 	flags.IntVar(&s.times, "times", 0, "instead of --duration: how often each fault strikes")
@@ -122,7 +126,7 @@ func (s *durabilitySettings) note(command *cobra.Command) {
 	if !command.Flags().Changed("seed") {
 		s.seed = int64(rand.Uint32())
 	}
-	for _, name := range []string{"stack", "context", "namespace", "dsn", "stateful-set", "via", "workload", "writers", "duration", "times", "every", "fault", "recovery", "through", "config-file"} {
+	for _, name := range []string{"stack", "context", "namespace", "dsn", "stateful-set", "via", "workload", "writers", "rate", "duration", "times", "every", "fault", "recovery", "through", "config-file"} {
 		flag := command.Flags().Lookup(name)
 		if flag.Changed {
 			s.flags = append(s.flags, fmt.Sprintf("--%s %s", name, forShell(strings.Trim(flag.Value.String(), "[]"))))
@@ -143,6 +147,9 @@ func (s *durabilitySettings) validate() error {
 	var problems []string
 	if s.writers < 1 || s.writers > mostWriters {
 		problems = append(problems, fmt.Sprintf("--writers %d: expected 1 to %d", s.writers, mostWriters))
+	}
+	if s.rate < 0 || s.rate > 0 && s.rate < leastRate {
+		problems = append(problems, fmt.Sprintf("--rate %g: expected %g commits a second or more, or 0 for as fast as they are acknowledged", s.rate, leastRate))
 	}
 	if s.workload != history.Rows && s.workload != history.Register {
 		problems = append(problems, fmt.Sprintf("--workload %q: expected %s or %s", s.workload, history.Rows, history.Register))
@@ -218,7 +225,7 @@ func (s *durabilitySettings) run(ctx context.Context) (int, error) {
 		Command: "verify durability " + strings.Join(s.flags, " "),
 		Plan: history.Plan{
 			Workload: s.workload, Writers: s.writers, DurationMS: s.duration.Milliseconds(), EveryMS: s.every.Milliseconds(),
-			Times: s.times, Faults: kinds, Through: s.through, Seed: s.seed,
+			Rate: s.rate, Times: s.times, Faults: kinds, Through: s.through, Seed: s.seed,
 		},
 	}
 	if !s.quiet {

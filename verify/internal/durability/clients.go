@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"stateful-postgres/verify/internal/commit"
 	"stateful-postgres/verify/internal/history"
 )
@@ -36,7 +38,9 @@ type connector interface {
 type client struct {
 	connector connector
 	meter     *meter
-	session   *commit.Session
+	// pace is shared by all clients that write.
+	pace    *rate.Limiter
+	session *commit.Session
 	// broke says that there was one before.
 	broke bool
 	// since is when the transaction began that is not answered yet, in nanoseconds of the clock; 0
@@ -145,6 +149,9 @@ func (w *writer) run(ctx context.Context) error {
 		if session == nil {
 			pause(ctx, connectPause)
 			continue
+		}
+		if w.pace.Wait(ctx) != nil {
+			break
 		}
 		row, err := w.pen.row()
 		if err != nil {

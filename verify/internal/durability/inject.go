@@ -126,7 +126,7 @@ func (i *injector) strike(ctx context.Context, fault faults.Fault, entry *histor
 // hold lets a fault last: until commits go on without what it took away, or a while where they cannot.
 func (i *injector) hold(ctx context.Context, fault faults.Fault) {
 	pause(ctx, max(holdTime, fault.Lasts))
-	if !fault.Total {
+	if !fault.Total && !(fault.OfNodes && i.servers.Replicas == 1) {
 		// Commits that do not go on are seen after the end of the fault.
 		_ = i.untilCommits(ctx, holdTimeout)
 	}

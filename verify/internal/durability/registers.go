@@ -38,6 +38,9 @@ func (r *registers) run(ctx context.Context) error {
 			continue
 		}
 		r.operations.Use(session)
+		if r.pace.Wait(ctx) != nil {
+			break
+		}
 		// What can be decided at the end is bounded: a long run is slower.
 		r.operations.Wait(ctx)
 		var full bool

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"stateful-postgres/internal/faults"
 	"stateful-postgres/verify/internal/check"
 	"stateful-postgres/verify/internal/history"
@@ -179,9 +181,10 @@ func (r *Run) openRows(ctx context.Context, entrance *check.Entrance, meter *met
 		return nil, err
 	}
 	load := &workload{}
+	pace := newPace(r.History.Plan)
 	writers := make([]*writer, r.History.Plan.Writers)
 	for i := range writers {
-		w := &writer{client: client{connector: entrance, meter: meter}, pen: pen{account: account}}
+		w := &writer{client: client{connector: entrance, meter: meter, pace: pace}, pen: pen{account: account}}
 		w.acknowledged.Store(-1)
 		writers[i] = w
 		load.clients, load.works = append(load.clients, &w.client), append(load.works, w.run)
@@ -208,9 +211,10 @@ func (r *Run) openRegisters(ctx context.Context, entrance *check.Entrance, meter
 	load := &workload{}
 	plan := r.History.Plan
 	lasts := max(time.Duration(plan.DurationMS)*time.Millisecond, time.Duration(plan.Times*len(r.Faults))*timeOfFault)
+	pace := newPace(plan)
 	shared := register.NewRun(r.History.Run, time.Now(), register.Options{Lasts: lasts})
-	for i := range r.History.Plan.Writers {
-		c := &registers{client: client{connector: entrance, meter: meter}, operations: shared.Client(uint64(r.History.Plan.Seed) + uint64(i))}
+	for i := range plan.Writers {
+		c := &registers{client: client{connector: entrance, meter: meter, pace: pace}, operations: shared.Client(uint64(r.History.Plan.Seed) + uint64(i))}
 		load.clients, load.works = append(load.clients, &c.client), append(load.works, c.run)
 	}
 	load.finish = func(ctx context.Context, h *history.History) error {
@@ -223,6 +227,15 @@ func (r *Run) openRegisters(ctx context.Context, entrance *check.Entrance, meter
 		return err
 	}
 	return load, nil
+}
+
+// newPace is what the plan's clients keep to together. What they could not try while the server was away is
+// not made up for.
+func newPace(plan history.Plan) *rate.Limiter {
+	if plan.Rate == 0 {
+		return rate.NewLimiter(rate.Inf, 0)
+	}
+	return rate.NewLimiter(rate.Limit(plan.Rate), plan.Writers)
 }
 
 // execute runs a statement in a transaction of its own.
@@ -279,8 +292,12 @@ func Describe(plan history.Plan) string {
 	if plan.Times > 0 {
 		long = "until each fault has struck " + report.Plural(int64(plan.Times), "time")
 	}
-	if len(plan.Faults) == 0 {
-		return fmt.Sprintf("%s, %s; nothing is broken", report.Plural(int64(plan.Writers), "writer"), long)
+	who := report.Plural(int64(plan.Writers), "writer")
+	if plan.Rate > 0 {
+		who += fmt.Sprintf(", %g commits a second", plan.Rate)
 	}
-	return fmt.Sprintf("%s, %s; from one fault to the next about %s", report.Plural(int64(plan.Writers), "writer"), long, milliseconds(plan.EveryMS))
+	if len(plan.Faults) == 0 {
+		return fmt.Sprintf("%s, %s; nothing is broken", who, long)
+	}
+	return fmt.Sprintf("%s, %s; from one fault to the next about %s", who, long, milliseconds(plan.EveryMS))
 }

@@ -292,3 +292,12 @@ func TestRegistersThatGoBackAreFound(t *testing.T) {
 	require.Contains(t, fmt.Sprint(r.Checks), "client ", "the shortest history is shown")
 	require.Equal(t, report.NotKept, f.again(h).Verdict)
 }
+
+// Writers that keep to a rate commit no faster, and no slower.
+func TestWritersKeepToTheRate(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.plan.Times, f.plan.DurationMS, f.plan.Rate = 0, 2000, 100
+	h, _ := f.run(t.Context(), nil)
+	require.InDelta(t, 100, h.CommitsPerSecond(), 20)
+}

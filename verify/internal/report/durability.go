@@ -27,6 +27,8 @@ type Plan struct {
 	Times   int      `json:"times,omitempty"`
 	Faults  []string `json:"faults"`
 	Through []int    `json:"through,omitempty"`
+	// Rate is how many commits a second all writers try together; 0 for as fast as they are acknowledged.
+	Rate float64 `json:"rate,omitempty"`
 	// Seed decides the order of the faults and the moments at which they strike.
 	Seed int64 `json:"seed"`
 }
