@@ -1,70 +1,27 @@
 package e2e
 
 import (
-	"fmt"
-	"os"
-	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"stateful-postgres/internal/contract"
+	"stateful-postgres/internal/stack"
 )
 
-// smallVolume is the size of a disk of smallVolumes, in bytes.
-const smallVolume = 512 << 20
-
-// disk is a file of this machine, as a block device.
-type disk struct{ file, device string }
-
-// smallVolumes are a storage class of this name, with a disk for each server that
-// can really be full.
-func (f *fixture) smallVolumes(class string, number int) (disks []disk) {
+// ownDisks gives each server a disk that can really be full.
+func (f *fixture) ownDisks(number int) []stack.Disk {
 	f.t.Helper()
-	f.create(map[string]any{
-		"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": f.ownedByNamespace(class),
-		"provisioner": "kubernetes.io/no-provisioner", "volumeBindingMode": "WaitForFirstConsumer",
-	})
-	for ordinal := range number {
-		file := filepath.Join(f.t.TempDir(), "disk")
-		require.NoError(f.t, os.WriteFile(file, nil, 0o600))
-		require.NoError(f.t, os.Truncate(file, smallVolume))
-		attached := f.Run(f.ctx, "losetup", "--find", "--show", file)
-		require.NoError(f.t, attached.Err(), "a disk that can be full is a loop device, which this machine must be able to make")
-		device := strings.TrimSpace(attached.Stdout)
-		disks = append(disks, disk{file, device})
-		f.t.Cleanup(func() {
-			// The kernel waits until nobody has it mounted.
-			if result := f.Run(interrupted, "losetup", "--detach", device); !result.OK() {
-				f.t.Errorf("%s", result)
-			}
-		})
-		f.create(map[string]any{
-			"apiVersion": "v1", "kind": "PersistentVolume", "metadata": f.ownedByNamespace(fmt.Sprintf("%s-%d", class, ordinal)),
-			"spec": map[string]any{
-				"capacity": map[string]any{"storage": "512Mi"}, "accessModes": []string{"ReadWriteOnce"},
-				"storageClassName": class, "persistentVolumeReclaimPolicy": "Retain",
-				"local":    map[string]any{"path": device, "fsType": "ext4"},
-				"claimRef": map[string]any{"namespace": f.Namespace, "name": contract.ClaimName(ordinal)},
-				"nodeAffinity": map[string]any{"required": map[string]any{"nodeSelectorTerms": []any{map[string]any{
-					"matchExpressions": []any{map[string]any{"key": "kubernetes.io/os", "operator": "In", "values": []string{"linux"}}},
-				}}}},
-			},
-		})
-	}
+	disks, err := f.OwnDisks(f.ctx, number)
+	require.NoError(f.t, err)
 	return disks
 }
 
 func TestMembersOutliveAFullVolume(t *testing.T) {
 	t.Parallel()
 	f := setupFor(t, "disk", 2*testTimeout)
-	f.createNamespace()
-	f.smallVolumes(f.Name, 3)
-	f.ok(f.Set(f.ctx, "storageClass", f.Name))
-	f.ok(f.Set(f.ctx, "storage", "512Mi"))
-	f.ok(f.SetPath(f.ctx, "parameters.max_wal_size", "96MB"))
+	f.ownDisks(3)
 	m := openMembers(t, f, 3)
 	for _, which := range []string{"standby", "primary"} {
 		m.settled(3)

@@ -39,11 +39,7 @@ func TestPowerCutWithoutFsyncIsFound(t *testing.T) {
 // again.
 func (f *fixture) cutPower() {
 	f.t.Helper()
-	f.createNamespace()
-	disk := f.smallVolumes(f.Name, 1)[0]
-	f.ok(f.Set(f.ctx, "storageClass", f.Name))
-	f.ok(f.Set(f.ctx, "storage", "512Mi"))
-	f.ok(f.SetPath(f.ctx, "parameters.max_wal_size", "96MB"))
+	disk := f.ownDisks(1)[0]
 	f.up(1)
 	f.verify(proven)
 	// Everything until now is on the disk, whatever the server does.
@@ -55,17 +51,17 @@ func (f *fixture) cutPower() {
 	// The first process of a namespace is not stopped from inside. It writes nothing.
 	f.kubectl("exec", pod, "--", "sh", "-c", "kill -STOP -1")
 	image := filepath.Join(f.t.TempDir(), "disk")
-	f.copyStill(disk.file, image)
+	f.copyStill(disk.File, image)
 	stopped := stop()
 	require.Equal(f.t, interruptedCode, stopped.ExitCode, "%s", stopped)
 	// What the server does from now on is not on the disk that comes back.
 	f.kubectl("exec", pod, "--", "sh", "-c", "kill -CONT -1")
 	f.kubectl("scale", "statefulset", contract.StatefulSet, "--replicas=0")
 	f.kubectl("wait", "pod/"+pod, "--for=delete", "--timeout=2m")
-	f.eventually("the disk to be free", 2*time.Minute, func() (string, bool) { return f.unmounted(disk.device) })
-	f.ok(f.Run(f.ctx, "cp", image, disk.file))
+	f.eventually("the disk to be free", 2*time.Minute, func() (string, bool) { return f.unmounted(disk.Device) })
+	f.ok(f.Run(f.ctx, "cp", image, disk.File))
 	// The kernel has the old content of the device in memory.
-	f.ok(f.Run(f.ctx, "blockdev", "--flushbufs", disk.device))
+	f.ok(f.Run(f.ctx, "blockdev", "--flushbufs", disk.Device))
 	f.kubectl("scale", "statefulset", contract.StatefulSet, "--replicas=1")
 	f.eventually("the server to start", 3*time.Minute, func() (string, bool) {
 		seen := f.Kubectl(f.ctx, "wait", "pod", pod, "--for=condition=Ready", "--timeout=10s")

@@ -15,8 +15,8 @@ import (
 
 // Fault is something that happens to servers.
 type Fault struct {
-	// Name is how it is chosen.
-	Name string
+	// Name is how it is chosen, Kind the name without the role of the servers that it happens to.
+	Name, Kind string
 	// Does says what happens, for a report.
 	Does string
 	// OfNodes says that it happens to nodes, with all that runs there. Only the local
@@ -108,13 +108,16 @@ const (
 // orders are those in which three nodes come back.
 var orders = [][]int{{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}}
 
+// APIServerStop is the fault that every stack of a cluster meets at once.
+const APIServerStop = "apiserver-stop"
+
 // All are all faults that servers of any stack can meet, but for those that need Pulumi.
 func All() []Fault {
 	var all []Fault
 	for _, a := range acts {
 		for _, r := range a.roles {
 			all = append(all, Fault{
-				Name: r.prefix + a.name, Does: fmt.Sprintf(a.does, r.whose),
+				Name: r.prefix + a.name, Kind: a.name, Does: fmt.Sprintf(a.does, r.whose),
 				OfNodes: a.ofNodes, CutsOff: a.cutsOff, Lasts: a.lasts, Total: a.total && r.prefix != standby.prefix,
 				members: max(a.members, r.members), nodes: a.nodes,
 				Strike: func(ctx context.Context, s *Servers) (*Struck, error) {
@@ -128,9 +131,9 @@ func All() []Fault {
 		}
 	}
 	all = append(all,
-		Fault{Name: "switchover", Does: "the primary hands over, as before an update", members: 2, Strike: switchover},
-		Fault{Name: "restart", Does: "one pod after the other is restarted (kubectl rollout restart)", Strike: restart},
-		Fault{Name: "apiserver-stop", Does: "the API server stands still, and goes on", OfNodes: true, Lasts: apiServerStops, Strike: stopAPIServer},
+		Fault{Name: "switchover", Kind: "switchover", Does: "the primary hands over, as before an update", members: 2, Strike: switchover},
+		Fault{Name: "restart", Kind: "restart", Does: "one pod after the other is restarted (kubectl rollout restart)", Strike: restart},
+		Fault{Name: APIServerStop, Kind: APIServerStop, Does: "the API server stands still, and goes on", OfNodes: true, Lasts: apiServerStops, Strike: stopAPIServer},
 	)
 	for _, order := range orders {
 		all = append(all, allNodes(order))
@@ -435,12 +438,13 @@ func restart(ctx context.Context, s *Servers) (*Struck, error) {
 // allNodes takes all nodes away at once, and brings back one at a time: those of
 // the pods in an order.
 func allNodes(order []int) Fault {
-	name := "all-node-kill"
+	const kind = "all-node-kill"
+	name := kind
 	for _, ordinal := range order {
 		name += fmt.Sprintf("-%d", ordinal)
 	}
 	return Fault{
-		Name: name, Does: fmt.Sprintf("all nodes lose power, and come back one at a time, those of the pods %v", order),
+		Name: name, Kind: kind, Does: fmt.Sprintf("all nodes lose power, and come back one at a time, those of the pods %v", order),
 		OfNodes: true, Total: true, members: len(order), nodes: len(order),
 		Strike: func(ctx context.Context, s *Servers) (*Struck, error) {
 			var nodes []string

@@ -148,10 +148,10 @@ func (s *Stack) KubectlWithInput(ctx context.Context, input io.Reader, arguments
 // Remove starts the deletion of the stack's namespace, and of everything else
 // that there is of the stack. Close waits for its end.
 func (s *Stack) Remove(ctx context.Context) error {
-	return s.workspace.removeStacks(ctx, []string{s.Name}, false)
+	return s.workspace.removeStacks(ctx, s.workspace.stacksFolder(), []string{s.Name}, false)
 }
 
 // RemoveAndWait returns when nothing of the stack is left in the cluster.
 func (s *Stack) RemoveAndWait(ctx context.Context) error {
-	return s.workspace.removeStacks(ctx, []string{s.Name}, true)
+	return s.workspace.removeStacks(ctx, s.workspace.stacksFolder(), []string{s.Name}, true)
 }

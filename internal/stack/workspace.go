@@ -78,7 +78,7 @@ func OpenIn(ctx context.Context, root, purpose string) (*Workspace, error) {
 	if w.lock, err = lock(w.Folder); err != nil {
 		return nil, err
 	}
-	for _, folder := range []string{w.stateFolder(), filepath.Join(w.Folder, "stacks")} {
+	for _, folder := range []string{w.stateFolder(), w.stacksFolder()} {
 		if err := os.Mkdir(folder, 0o700); err != nil {
 			return nil, err
 		}
@@ -104,6 +104,9 @@ func (w *Workspace) Build(ctx context.Context) error {
 // stateFolder is the Pulumi backend of all stacks.
 func (w *Workspace) stateFolder() string { return filepath.Join(w.Folder, "state") }
 
+// stacksFolder holds a folder for each stack.
+func (w *Workspace) stacksFolder() string { return filepath.Join(w.Folder, "stacks") }
+
 // Close removes all stacks, waits until their namespaces are gone, and removes
 // the folder.
 func (w *Workspace) Close(ctx context.Context) error {
@@ -113,7 +116,7 @@ func (w *Workspace) Close(ctx context.Context) error {
 		names = append(names, name)
 	}
 	w.mu.Unlock()
-	err := w.removeStacks(ctx, names, true)
+	err := w.removeStacks(ctx, w.stacksFolder(), names, true)
 	if err == nil {
 		err = os.RemoveAll(w.Folder)
 	}
@@ -142,7 +145,7 @@ func (w *Workspace) removeLeftovers(ctx context.Context, parent string) error {
 		for _, stack := range stacks {
 			names = append(names, stack.Name())
 		}
-		err = w.removeStacks(ctx, names, false)
+		err = w.removeStacks(ctx, filepath.Join(path, "stacks"), names, false)
 		if err == nil {
 			err = os.RemoveAll(path)
 		}
@@ -153,9 +156,9 @@ func (w *Workspace) removeLeftovers(ctx context.Context, parent string) error {
 	return nil
 }
 
-// removeStacks deletes the namespaces of stacks with all that is in them. Their
-// state needs no `pulumi destroy`: it goes with the folder.
-func (w *Workspace) removeStacks(ctx context.Context, names []string, wait bool) error {
+// removeStacks deletes the namespaces of stacks, whose folders are in parent, with all
+// that is in them. Their state needs no `pulumi destroy`: it goes with the folder.
+func (w *Workspace) removeStacks(ctx context.Context, parent string, names []string, wait bool) error {
 	if len(names) == 0 {
 		return nil
 	}
@@ -168,10 +171,11 @@ func (w *Workspace) removeStacks(ctx context.Context, names []string, wait bool)
 		fmt.Sprintf("--wait=%t", wait), "--timeout=" + removalTimeout.String()}, names...)
 	ctx, cancel := context.WithTimeout(ctx, removalTimeout)
 	defer cancel()
-	if result := w.run(ctx, w.command(ctx, arguments...)); !result.OK() {
-		return result.Err()
+	err := w.run(ctx, w.command(ctx, arguments...)).Err()
+	for _, name := range names {
+		err = errors.Join(err, w.detachDisks(ctx, filepath.Join(parent, name)))
 	}
-	return nil
+	return err
 }
 
 // initialConfig is where `pulumi stack init` writes a stack's settings: it has
@@ -212,7 +216,7 @@ func (w *Workspace) newStack(ctx context.Context, name string) (*Stack, error) {
 		Image:     image,
 		Name:      name,
 		Namespace: name,
-		Folder:    filepath.Join(w.Folder, "stacks", name),
+		Folder:    filepath.Join(w.stacksFolder(), name),
 		workspace: w,
 	}
 	// The folder comes first: it is what a later run finds the stack by.
