@@ -340,8 +340,8 @@ func TestBadInput(t *testing.T) {
 		args []string
 		says string
 	}{
-		"no nodes":      {[]string{"up", "--nodes", "0"}, "--nodes 0: expected a number from 1 to 9"},
-		"too many":      {[]string{"up", "--nodes", "10"}, "--nodes 10: expected a number from 1 to 9"},
+		"no nodes":      {[]string{"up", "--nodes", "0"}, "--nodes 0: expected a number from 1 to 50"},
+		"too many":      {[]string{"up", "--nodes", "51"}, "--nodes 51: expected a number from 1 to 50"},
 		"not a number":  {[]string{"up", "--nodes", "two"}, "two"},
 		"no such file":  {[]string{"load", "/nonexistent.tar"}, "/nonexistent.tar"},
 		"not an image":  {[]string{"load", "/etc/passwd"}, "/etc/passwd"},

@@ -48,7 +48,7 @@ const (
 	APIServerPort = 6443
 
 	// MaxNodes is how many nodes the addresses are planned for.
-	MaxNodes = 9
+	MaxNodes = 50
 
 	firstNodeHost = 11
 )
