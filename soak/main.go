@@ -1,0 +1,173 @@
+// Command soak lets faults strike stacks on the local cluster, for as often as is asked for, while
+// verify durability writes to them and accounts for every write. Several stacks, with one server or with
+// three, are struck side by side, each on nodes and disks of its own. What happened is kept in
+// .local/soak, so that a run that was interrupted goes on where it was; at the end a table says how often
+// each fault struck, and what became of the rows. `make soak` starts it.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"stateful-postgres/internal/stack"
+)
+
+const (
+	// cleanTimeout is for all namespaces to be gone at the end.
+	cleanTimeout = 5 * time.Minute
+	// resultsFile has a line for each run of verify durability.
+	resultsFile = "results.jsonl"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "soak:", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+// options are what strikes, and how.
+type options struct {
+	times   int
+	pattern *regexp.Regexp
+	// lanes are how many stacks are struck side by side, by their number of servers.
+	lanes map[int]int
+	rate  float64
+	// lasts is after how long no new round begins; 0 for never.
+	lasts time.Duration
+	// only prints the table of what there is.
+	only bool
+}
+
+func readOptions(arguments []string) (options, error) {
+	o := options{lanes: map[int]int{}}
+	var pattern string
+	var one, three int
+	flags := flag.NewFlagSet("soak", flag.ContinueOnError)
+	flags.IntVar(&o.times, "times", 1, "how often each kind of fault strikes one server, and three")
+	flags.StringVar(&pattern, "fault", "", "regular expression for the faults (default: every one that the cluster can do)")
+	flags.IntVar(&one, "one", 1, "how many stacks with one server are struck side by side, each on two nodes of its own")
+	flags.IntVar(&three, "three", 1, "how many stacks with three servers are struck side by side, each on three nodes of its own")
+	flags.Float64Var(&o.rate, "rate", 100, "commits a second that are tried on each stack")
+	flags.DurationVar(&o.lasts, "for", 0, "begin nothing new after this time (default: until every fault has struck as often as asked for)")
+	flags.BoolVar(&o.only, "table", false, "strike nothing: print the table of what was found until now")
+	if err := flags.Parse(arguments); err != nil {
+		return o, err
+	}
+	switch {
+	case flags.NArg() > 0:
+		return o, fmt.Errorf("%q: expected nothing after the flags", flags.Arg(0))
+	case o.times < 1:
+		return o, fmt.Errorf("-times %d: expected 1 or more", o.times)
+	case one < 0 || three < 0 || one+three == 0:
+		return o, fmt.Errorf("-one %d -three %d: expected 0 or more, and one stack at least", one, three)
+	case o.rate < 1:
+		return o, fmt.Errorf("-rate %g: expected 1 or more", o.rate)
+	case o.lasts < 0:
+		return o, fmt.Errorf("-for %s: expected more than 0", o.lasts)
+	}
+	o.lanes[1], o.lanes[3] = one, three
+	var err error
+	if o.pattern, err = regexp.Compile(pattern); err != nil {
+		return o, fmt.Errorf("-fault: %w", err)
+	}
+	return o, nil
+}
+
+// nodesOf is how many nodes stacks with so many servers have: one server needs another node to go to.
+func nodesOf(servers int) int { return max(2, servers) }
+
+// nodes is how many nodes the cluster must have: those of the lanes, and one for everything else.
+func (o options) nodes() int {
+	sum := 1
+	for servers, lanes := range o.lanes {
+		sum += lanes * nodesOf(servers)
+	}
+	return sum
+}
+
+// soak is one run of this command.
+type soak struct {
+	options
+	*stack.Workspace
+	folder  string
+	commit  string
+	results *results
+	lanes   []*lane
+	// until is when nothing new begins any more; zero for never.
+	until time.Time
+}
+
+func run(ctx context.Context, arguments []string) (err error) {
+	o, err := readOptions(arguments)
+	if err != nil {
+		return err
+	}
+	workspace, err := stack.Open(ctx, "soak/work")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.Background(), cleanTimeout)
+		defer cancel()
+		err = errors.Join(err, workspace.Close(ctx))
+	}()
+	s := &soak{options: o, Workspace: workspace, folder: filepath.Join(workspace.Root, ".local", "soak")}
+	if s.results, err = openResults(filepath.Join(s.folder, resultsFile), o.times); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.results.close()) }()
+	if !o.only {
+		if err := s.strike(ctx); err != nil {
+			return err
+		}
+	}
+	fmt.Print(s.results.table())
+	return s.results.problem()
+}
+
+func (s *soak) strike(ctx context.Context) error {
+	described := s.Run(ctx, "git", "describe", "--always", "--dirty")
+	s.commit = strings.TrimSpace(described.Stdout)
+	if err := s.Build(ctx); err != nil {
+		return err
+	}
+	if s.lasts > 0 {
+		s.until = time.Now().Add(s.lasts)
+	}
+	if err := s.openLanes(ctx); err != nil {
+		return err
+	}
+	defer s.freeNodes()
+	var group sync.WaitGroup
+	errs := make([]error, len(s.lanes))
+	for i, l := range s.lanes {
+		group.Go(func() { errs[i] = l.run(ctx) })
+	}
+	group.Wait()
+	if err := errors.Join(errs...); err != nil || ctx.Err() != nil {
+		return errors.Join(err, ctx.Err())
+	}
+	return s.stopAPIServer(ctx)
+}
+
+// late says that nothing new is to begin.
+func (s *soak) late() bool { return !s.until.IsZero() && time.Now().After(s.until) }
+
+// say shows what happens.
+func say(format string, arguments ...any) {
+	fmt.Fprintf(os.Stderr, "%s %s\n", time.Now().Format(time.TimeOnly), fmt.Sprintf(format, arguments...))
+}
