@@ -17,6 +17,9 @@ BASELINE ?=
 # Which faults strike, a regular expression, and how often; empty: each kind.
 FAULT ?=
 TIMES ?= 1
+# How many stacks with one server and with three are struck side by side.
+ONE ?= 1
+THREE ?= 1
 
 # The stack whose manifests are written.
 STACK ?= dev
@@ -77,9 +80,8 @@ test: setup ## Run every test, on the local Kubernetes
 	@./test.sh
 
 .PHONY: soak
-soak: ## Let faults strike three servers, and count the rows (FAULT='node-kill' TIMES=20)
-	@$(MAKE) --no-print-directory cluster NODES=3
-	@./soak.sh '$(FAULT)' '$(TIMES)'
+soak: cluster ## Let every kind of fault strike one server and three (FAULT='node-kill' TIMES=20 ONE=4 THREE=4)
+	@./soak.sh '$(FAULT)' '$(TIMES)' '$(ONE)' '$(THREE)'
 
 .PHONY: bench
 bench: cluster ## Measure against plain tools and write docs/benchmarks.md (BASELINE=DIR: and an earlier commit)
