@@ -1,6 +1,8 @@
 // Command soak lets faults strike stacks on the local cluster, for as often as is asked for, while
-// verify durability writes to them and accounts for every write. Several stacks, with one server or with
-// three, are struck side by side, each on nodes and disks of its own. What happened is kept in
+// verify durability writes to them and accounts for every write. Many stacks, with one server or with
+// three, are struck side by side, in groups of three nodes; each server has a disk of its own. What
+// happens to a stack strikes one at a time in each of them; what happens to a node strikes all stacks of
+// a group at once: one of them lets it strike, the others write meanwhile. What was found is kept in
 // .local/soak, so that a run that was interrupted goes on where it was; at the end a table says how often
 // each fault struck, and what became of the rows. `make soak` starts it.
 package main
@@ -43,9 +45,11 @@ func main() {
 type options struct {
 	times   int
 	pattern *regexp.Regexp
-	// lanes are how many stacks are struck side by side, by their number of servers.
-	lanes map[int]int
-	rate  float64
+	// groups are how many groups of nodes there are, lanes how many stacks each of them has, by their
+	// number of servers.
+	groups int
+	lanes  map[int]int
+	rate   float64
 	// lasts is after how long no new round begins; 0 for never.
 	lasts time.Duration
 	// only prints the table of what there is.
@@ -59,8 +63,9 @@ func readOptions(arguments []string) (options, error) {
 	flags := flag.NewFlagSet("soak", flag.ContinueOnError)
 	flags.IntVar(&o.times, "times", 1, "how often each kind of fault strikes one server, and three")
 	flags.StringVar(&pattern, "fault", "", "regular expression for the faults (default: every one that the cluster can do)")
-	flags.IntVar(&one, "one", 1, "how many stacks with one server are struck side by side, each on two nodes of its own")
-	flags.IntVar(&three, "three", 1, "how many stacks with three servers are struck side by side, each on three nodes of its own")
+	flags.IntVar(&o.groups, "groups", 1, "how many groups of three nodes there are")
+	flags.IntVar(&one, "one", 1, "how many stacks with one server each group has")
+	flags.IntVar(&three, "three", 1, "how many stacks with three servers each group has")
 	flags.Float64Var(&o.rate, "rate", 100, "commits a second that are tried on each stack")
 	flags.DurationVar(&o.lasts, "for", 0, "begin nothing new after this time (default: until every fault has struck as often as asked for)")
 	flags.BoolVar(&o.only, "table", false, "strike nothing: print the table of what was found until now")
@@ -72,6 +77,8 @@ func readOptions(arguments []string) (options, error) {
 		return o, fmt.Errorf("%q: expected nothing after the flags", flags.Arg(0))
 	case o.times < 1:
 		return o, fmt.Errorf("-times %d: expected 1 or more", o.times)
+	case o.groups < 1:
+		return o, fmt.Errorf("-groups %d: expected 1 or more", o.groups)
 	case one < 0 || three < 0 || one+three == 0:
 		return o, fmt.Errorf("-one %d -three %d: expected 0 or more, and one stack at least", one, three)
 	case o.rate < 1:
@@ -87,18 +94,6 @@ func readOptions(arguments []string) (options, error) {
 	return o, nil
 }
 
-// nodesOf is how many nodes stacks with so many servers have: one server needs another node to go to.
-func nodesOf(servers int) int { return max(2, servers) }
-
-// nodes is how many nodes the cluster must have: those of the lanes, and one for everything else.
-func (o options) nodes() int {
-	sum := 1
-	for servers, lanes := range o.lanes {
-		sum += lanes * nodesOf(servers)
-	}
-	return sum
-}
-
 // soak is one run of this command.
 type soak struct {
 	options
@@ -106,7 +101,7 @@ type soak struct {
 	folder  string
 	commit  string
 	results *results
-	lanes   []*lane
+	groups  []*group
 	// until is when nothing new begins any more; zero for never.
 	until time.Time
 }
@@ -148,16 +143,16 @@ func (s *soak) strike(ctx context.Context) error {
 	if s.lasts > 0 {
 		s.until = time.Now().Add(s.lasts)
 	}
-	if err := s.openLanes(ctx); err != nil {
+	defer s.freeNodes()
+	if err := s.openGroups(ctx); err != nil {
 		return err
 	}
-	defer s.freeNodes()
-	var group sync.WaitGroup
-	errs := make([]error, len(s.lanes))
-	for i, l := range s.lanes {
-		group.Go(func() { errs[i] = l.run(ctx) })
+	var running sync.WaitGroup
+	errs := make([]error, len(s.groups))
+	for i, g := range s.groups {
+		running.Go(func() { errs[i] = g.run(ctx, i%2 == 1) })
 	}
-	group.Wait()
+	running.Wait()
 	if err := errors.Join(errs...); err != nil || ctx.Err() != nil {
 		return errors.Join(err, ctx.Err())
 	}

@@ -65,12 +65,13 @@ type writes struct {
 
 // fault is one that struck.
 type fault struct {
-	Name     string `json:"kind"`
-	InFlight int64  `json:"in_flight"`
-	BeganMS  int64  `json:"began_ms"`
-	EndedMS  int64  `json:"ended_ms"`
-	PauseMS  int64  `json:"pause_ms"`
-	Problem  string `json:"problem,omitempty"`
+	Name     string   `json:"kind"`
+	Victims  []string `json:"victims,omitempty"`
+	InFlight int64    `json:"in_flight"`
+	BeganMS  int64    `json:"began_ms"`
+	EndedMS  int64    `json:"ended_ms"`
+	PauseMS  int64    `json:"pause_ms"`
+	Problem  string   `json:"problem,omitempty"`
 }
 
 // results are what is known of all runs. It is safe for concurrent use.
@@ -145,6 +146,13 @@ func (r *results) struck(servers int) map[string][]fault {
 // left is how often a kind has to strike still, in all lanes together.
 func (r *results) left(servers int, kind string, struck map[string][]fault) int {
 	return max(0, r.times-len(struck[kind])-r.reserved[key{servers, kind}])
+}
+
+// leftOf is how often a kind has to strike still.
+func (r *results) leftOf(servers int, kind string) int {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	return r.left(servers, kind, r.struck(servers))
 }
 
 // reserve chooses the kinds that strike next in one of several lanes, and how often. None is left when it

@@ -438,13 +438,12 @@ func restart(ctx context.Context, s *Servers) (*Struck, error) {
 // allNodes takes all nodes away at once, and brings back one at a time: those of
 // the pods in an order.
 func allNodes(order []int) Fault {
-	const kind = "all-node-kill"
-	name := kind
+	name := "all-node-kill"
 	for _, ordinal := range order {
 		name += fmt.Sprintf("-%d", ordinal)
 	}
 	return Fault{
-		Name: name, Kind: kind, Does: fmt.Sprintf("all nodes lose power, and come back one at a time, those of the pods %v", order),
+		Name: name, Kind: "node-kill", Does: fmt.Sprintf("all nodes lose power, and come back one at a time, those of the pods %v", order),
 		OfNodes: true, Total: true, members: len(order), nodes: len(order),
 		Strike: func(ctx context.Context, s *Servers) (*Struck, error) {
 			var nodes []string

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -24,22 +26,27 @@ const (
 	exitInterrupted = 130
 )
 
-// stopAPIServer stops what all lanes have in common: one of them lets it strike, the others write
-// meanwhile.
+// stopAPIServer stops what all lanes have in common.
 func (s *soak) stopAPIServer(ctx context.Context) error {
+	lanes := s.allLanes()
 	times := 0
-	for _, l := range s.lanes {
+	for _, l := range lanes {
 		if l.faults[faults.APIServerStop] != nil {
-			lanes := s.options.lanes[l.servers]
-			left := s.results.left(l.servers, faults.APIServerStop, s.results.struck(l.servers))
-			times = max(times, (left+lanes-1)/lanes)
+			of := s.options.groups * s.options.lanes[l.servers]
+			times = max(times, (s.results.leftOf(l.servers, faults.APIServerStop)+of-1)/of)
 		}
 	}
 	if times == 0 || s.late() {
 		return nil
 	}
-	say("%s: %d times, in all lanes at once", faults.APIServerStop, times)
-	observers, striker := s.lanes[1:], s.lanes[0]
+	return s.together(ctx, lanes, []string{faults.APIServerStop}, times)
+}
+
+// together lets what happens to nodes strike several lanes at once: the first one lets it happen, the
+// others write meanwhile.
+func (s *soak) together(ctx context.Context, lanes []*lane, names []string, times int) error {
+	striker, observers := lanes[0], lanes[1:]
+	say("%s: %s, %s, beneath %s", striker.name, strings.Join(names, ", "), plural(times, "time"), plural(len(lanes), "stack"))
 	ends := make([]func() (record, error), len(observers))
 	for i, l := range observers {
 		var err error
@@ -47,45 +54,48 @@ func (s *soak) stopAPIServer(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := faults.Until(ctx, "all lanes to write", observersTimeout, func(context.Context) (string, bool) {
-		for _, l := range observers {
-			if info, err := os.Stat(l.Ledger()); err != nil || time.Since(info.ModTime()) > 5*time.Second {
-				return l.name + " does not write", false
+	if err := untilAllWrite(ctx, observers); err != nil {
+		return err
+	}
+	struck := striker.round(ctx, names, times)
+	err := striker.note(ctx, struck, nil, 0)
+	first, unread := readHistory(filepath.Join(s.folder, struck.History))
+	var mutex sync.Mutex
+	ended := map[*lane]func() (record, error){}
+	for i, l := range observers {
+		ended[l] = ends[i]
+	}
+	errs := each(observers, func(l *lane) error {
+		seen, err := ended[l]()
+		if err == nil && unread == nil {
+			err = l.count(&seen, first, struck.Durability.Faults)
+		}
+		mutex.Lock()
+		defer mutex.Unlock()
+		return errors.Join(err, l.note(ctx, seen, nil, 0))
+	})
+	return errors.Join(append(errs, err, unread)...)
+}
+
+// untilAllWrite returns when verify enters something in the ledger of each lane.
+func untilAllWrite(ctx context.Context, lanes []*lane) error {
+	return faults.Until(ctx, "all stacks to be written to", observersTimeout, func(context.Context) (string, bool) {
+		for _, l := range lanes {
+			if info, err := os.Stat(l.Ledger()); err != nil || time.Since(info.ModTime()) > 2*time.Second {
+				return l.name + " is not", false
 			}
 		}
 		return "", true
-	}); err != nil {
-		return err
-	}
-	began := time.Now()
-	history := filepath.Join(s.folder, fmt.Sprintf("%s-%s.json.gz", began.UTC().Format("20060102T150405Z"), striker.name))
-	result := striker.Run(ctx, striker.durability(append(striker.write(history), "--fault", faults.APIServerStop, "--times", fmt.Sprint(times), "--every", "3s")...)...)
-	struck := striker.record(began, history, result)
-	errs := []error{s.results.add(struck, nil, 0)}
-	striker.say(struck)
-	first, err := readHistory(history)
-	errs = append(errs, err)
-	var group sync.WaitGroup
-	var mutex sync.Mutex
-	for i, l := range observers {
-		group.Go(func() {
-			seen, err := ends[i]()
-			if err == nil && first != nil {
-				err = l.count(&seen, first, struck.Durability.Faults)
-			}
-			err = errors.Join(err, s.results.add(seen, nil, 0))
-			l.say(seen)
-			mutex.Lock()
-			defer mutex.Unlock()
-			errs = append(errs, err)
-		})
-	}
-	group.Wait()
-	return errors.Join(errs...)
+	})
 }
 
 // observe writes to the lane's stack until end is called, which has verify look at every row then.
 func (l *lane) observe(ctx context.Context) (end func() (record, error), err error) {
+	on := l.Kubectl(ctx, "get", "pods", "--output=jsonpath={.items[*].spec.nodeName}")
+	if err := on.Err(); err != nil {
+		return nil, err
+	}
+	l.on = strings.Fields(on.Stdout)
 	began := time.Now()
 	history := filepath.Join(l.soak.folder, fmt.Sprintf("%s-%s.json.gz", began.UTC().Format("20060102T150405Z"), l.name))
 	command := l.Command(ctx, l.durability(append(l.write(history), "--fault", "none", "--duration", "24h")...)...)
@@ -106,6 +116,14 @@ func (l *lane) observe(ctx context.Context) (end func() (record, error), err err
 		looked.Seconds = time.Since(began).Seconds()
 		return looked, nil
 	}, nil
+}
+
+// hit says whether a fault that another lane let happen is one of this lane's, too: one of a node that a
+// server of it was on, or of what all nodes need.
+func (l *lane) hit(f fault) bool {
+	return slices.ContainsFunc(f.Victims, func(victim string) bool {
+		return !slices.Contains(l.group.nodes, victim) || slices.Contains(l.on, victim)
+	})
 }
 
 // past is what is needed of a history.
@@ -140,7 +158,7 @@ func (l *lane) count(seen *record, first *past, struck []fault) error {
 	if err != nil {
 		return err
 	}
-	seen.Durability.Faults = own.meet(first.StartedAt, struck)
+	seen.Durability.Faults = own.meet(first.StartedAt, slices.DeleteFunc(slices.Clone(struck), func(f fault) bool { return !l.hit(f) }))
 	return nil
 }
 
