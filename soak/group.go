@@ -47,7 +47,7 @@ func (s *soak) openGroups(ctx context.Context) error {
 		nodes = nodes[:last]
 		s.groups = append(s.groups, g)
 		for _, arguments := range [][]string{
-			append([]string{"kubectl", "label", "node", "--overwrite", groupLabel + "=" + g.name}, g.nodes...),
+			append(append([]string{"kubectl", "label", "node", "--overwrite"}, g.nodes...), groupLabel+"="+g.name),
 			append(append([]string{"kubectl", "taint", "node", "--overwrite"}, g.nodes...), groupLabel+"="+g.name+":NoSchedule"),
 		} {
 			if err := s.Run(ctx, arguments...).Err(); err != nil {
@@ -102,7 +102,7 @@ func (s *soak) freeNodes() {
 	ctx, cancel := context.WithTimeout(context.Background(), cleanTimeout)
 	defer cancel()
 	for _, g := range s.groups {
-		s.Run(ctx, append([]string{"kubectl", "label", "node", groupLabel + "-"}, g.nodes...)...)
+		s.Run(ctx, append(append([]string{"kubectl", "label", "node"}, g.nodes...), groupLabel+"-")...)
 		s.Run(ctx, append(append([]string{"kubectl", "taint", "node"}, g.nodes...), groupLabel+"-")...)
 	}
 }
