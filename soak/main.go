@@ -3,7 +3,7 @@
 // three, are struck side by side, in groups of three nodes; each server has a disk of its own. What
 // happens to a stack strikes one at a time in each of them; what happens to a node strikes all stacks of
 // a group at once: one of them lets it strike, the others write meanwhile. What was found is kept in
-// .local/soak, so that a run that was interrupted goes on where it was; at the end a table says how often
+// .local/soak-results, so that a run that was interrupted goes on where it was; at the end a table says how often
 // each fault struck, and what became of the rows. `make soak` starts it.
 package main
 
@@ -27,6 +27,8 @@ import (
 const (
 	// cleanTimeout is for all namespaces to be gone at the end.
 	cleanTimeout = 5 * time.Minute
+	// resultsFolder is below .local, and has the histories, too.
+	resultsFolder = "soak-results"
 	// resultsFile has a line for each run of verify durability.
 	resultsFile = "results.jsonl"
 )
@@ -111,7 +113,7 @@ func run(ctx context.Context, arguments []string) (err error) {
 	if err != nil {
 		return err
 	}
-	workspace, err := stack.Open(ctx, "soak/work")
+	workspace, err := stack.Open(ctx, "soak")
 	if err != nil {
 		return err
 	}
@@ -120,7 +122,7 @@ func run(ctx context.Context, arguments []string) (err error) {
 		defer cancel()
 		err = errors.Join(err, workspace.Close(ctx))
 	}()
-	s := &soak{options: o, Workspace: workspace, folder: filepath.Join(workspace.Root, ".local", "soak")}
+	s := &soak{options: o, Workspace: workspace, folder: filepath.Join(workspace.Root, ".local", resultsFolder)}
 	if s.results, err = openResults(filepath.Join(s.folder, resultsFile), o.times); err != nil {
 		return err
 	}
