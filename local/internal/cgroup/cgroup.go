@@ -39,6 +39,25 @@ func Unified() (bool, error) {
 	return fs.Type == unix.CGROUP2_SUPER_MAGIC, nil
 }
 
+// HideUnified takes version 2's hierarchy, where it is mounted beside those of version 1, out of the
+// sight of the calling process's mount namespace: nothing here uses it, and crun takes no such mixture.
+func HideUnified() error {
+	unified, err := Unified()
+	if err != nil || unified {
+		return err
+	}
+	beside := filepath.Join(mountPoint, "unified")
+	var fs unix.Statfs_t
+	if err := unix.Statfs(beside, &fs); err != nil || fs.Type != unix.CGROUP2_SUPER_MAGIC {
+		// There is none.
+		return nil
+	}
+	if err := unix.Unmount(beside, unix.MNT_DETACH); err != nil {
+		return fmt.Errorf("hide %s: %w", beside, err)
+	}
+	return nil
+}
+
 // Root is what a node's kubelet takes as its cgroupRoot.
 func Root(node string) string { return "/" + Name + "/" + node }
 

@@ -55,7 +55,7 @@ func Supported() error {
 	if os.Geteuid() != 0 {
 		return fmt.Errorf("the local cluster needs root to make network namespaces and containers, this is user %d; run it as root, or %s", os.Geteuid(), instead)
 	}
-	for _, program := range []string{"containerd", "ctr", "runc", "iptables", "conntrack", "nsenter", "/usr/lib/cni/bridge"} {
+	for _, program := range []string{"containerd", "ctr", "crun", "iptables", "conntrack", "nsenter", "/usr/lib/cni/bridge"} {
 		if _, err := exec.LookPath(program); err != nil {
 			return fmt.Errorf("the local cluster needs %s, which is not installed; run: make cluster (it installs Debian's packages), or %s", filepath.Base(program), instead)
 		}

@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"stateful-postgres/local/internal/cgroup"
 	"stateful-postgres/local/internal/daemon"
 	"stateful-postgres/local/internal/layout"
 )
@@ -135,6 +136,9 @@ func (m *Machine) mountAll(outside layout.Layout) error {
 	// show up in containers that ask for their propagation.
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, ""); err != nil {
 		return fmt.Errorf("share mounts inside the machine: %w", err)
+	}
+	if err := cgroup.HideUnified(); err != nil {
+		return err
 	}
 	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
 		return fmt.Errorf("mount /proc: %w", err)

@@ -36,7 +36,8 @@ const (
 	maxPods    = 110
 )
 
-// containerdTemplate: registries are left out on purpose, images come from
+// containerdTemplate: crun takes a sixth of the processor's time that runc takes to run a command in a
+// container, and each probe of each pod is one. Registries are left out on purpose, images come from
 // archives only. AppArmor profiles would be loaded into the host's kernel.
 var containerdTemplate = template.Must(template.New("containerd").Parse(`version = 2
 [plugins."io.containerd.grpc.v1.cri"]
@@ -46,6 +47,10 @@ var containerdTemplate = template.Must(template.New("containerd").Parse(`version
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "/usr/lib/cni"
     conf_dir = "{{.CNIFolder}}"
+  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+    runtime_type = "io.containerd.runc.v2"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+      BinaryName = "crun"
 `))
 
 func configs(t topology.Topology, n topology.Node, keys pki.Files) (map[string][]byte, error) {

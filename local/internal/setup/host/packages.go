@@ -35,6 +35,8 @@ func requirements(debian string) []requirement {
 	}
 	return []requirement{
 		{packages: []string{"containerd"}, programs: []string{"containerd", "containerd-shim-runc-v2", "ctr"}},
+		{packages: []string{"crun"}, programs: []string{"crun"}},
+		// The tests of the image start containers without a cluster.
 		{packages: []string{"runc"}, programs: []string{"runc"}},
 		{packages: []string{"containernetworking-plugins"}, files: []string{"/usr/lib/cni/bridge", "/usr/lib/cni/host-local", "/usr/lib/cni/loopback", "/usr/lib/cni/portmap"}},
 		{packages: []string{"iptables"}, programs: []string{"iptables"}},
