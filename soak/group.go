@@ -149,17 +149,30 @@ func (g *group) strikeLanes(ctx context.Context) (struck bool, err error) {
 func (g *group) strikeNodes(ctx context.Context) (struck bool, err error) {
 	lanes := g.alive()
 	var kinds []string
+	var lacking []*lane
 	for _, l := range lanes {
+		lacks := false
 		for kind := range l.faults {
-			if kind != faults.APIServerStop && !slices.Contains(l.own, kind) && !slices.Contains(kinds, kind) && g.soak.results.leftOf(l.servers, kind) > 0 {
-				kinds = append(kinds, kind)
+			if kind != faults.APIServerStop && !slices.Contains(l.own, kind) && g.soak.results.leftOf(l.servers, kind) > 0 {
+				lacks = true
+				if !slices.Contains(kinds, kind) {
+					kinds = append(kinds, kind)
+				}
 			}
+		}
+		if lacks {
+			lacking = append(lacking, l)
 		}
 	}
 	if len(kinds) == 0 {
 		return false, nil
 	}
-	striker := g.turns % len(lanes)
+	// What strikes the node of a single server strikes one of every three, too, but not the other way
+	// round: single servers come first as long as they need it.
+	fewest := slices.MinFunc(lacking, func(a, b *lane) int { return a.servers - b.servers }).servers
+	lacking = slices.DeleteFunc(lacking, func(l *lane) bool { return l.servers > fewest })
+	striker := lacking[g.turns%len(lacking)]
 	g.turns++
-	return true, g.soak.together(ctx, slices.Concat(lanes[striker:], lanes[:striker]), lanes[striker].choose(kinds), mostRounds)
+	others := slices.DeleteFunc(slices.Clone(lanes), func(l *lane) bool { return l == striker })
+	return true, g.soak.together(ctx, append([]*lane{striker}, others...), striker.choose(kinds), mostRounds)
 }

@@ -50,6 +50,18 @@ func (l *lane) open(ctx context.Context) (err error) {
 	if _, err := l.OwnDisks(ctx, l.servers); err != nil {
 		return err
 	}
+	// Single servers stay together as far as they can, so that what happens to their node strikes all.
+	const prefer = "affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution[0]"
+	if l.servers == 1 {
+		for path, value := range map[string]string{
+			prefer + ".weight": "100", prefer + ".preference.matchExpressions[0].key": "kubernetes.io/hostname",
+			prefer + ".preference.matchExpressions[0].operator": "In", prefer + ".preference.matchExpressions[0].values[0]": l.group.nodes[0],
+		} {
+			if err := l.SetPath(ctx, path, value).Err(); err != nil {
+				return err
+			}
+		}
+	}
 	for path, value := range map[string]string{
 		"highAvailability": fmt.Sprint(l.servers > 1), "separateNodes": fmt.Sprint(l.servers > 1), "replicas": "1",
 		"nodeSelector." + groupLabel: l.group.name, "tolerations[0].key": groupLabel, "tolerations[0].operator": "Exists",
