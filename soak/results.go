@@ -127,11 +127,14 @@ func (r *results) kind(name string) string {
 	return name
 }
 
+// complete says that all rows were looked at in the end: a run that was interrupted shows nothing.
+func (r record) complete() bool { return r.Rows != nil }
+
 // struck are the faults that struck so many servers and came to their end, by kind.
 func (r *results) struck(servers int) map[string][]fault {
 	struck := map[string][]fault{}
 	for _, one := range r.records {
-		if one.Servers != servers {
+		if one.Servers != servers || !one.complete() {
 			continue
 		}
 		for _, f := range one.Durability.Faults {
@@ -259,7 +262,7 @@ func (r *results) total(servers int) string {
 	var sum writes
 	var found counts
 	for _, one := range r.records {
-		if one.Servers != servers {
+		if one.Servers != servers || !one.complete() {
 			continue
 		}
 		runs++

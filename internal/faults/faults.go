@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -173,26 +172,30 @@ func forcePods(ctx context.Context, s *Servers, pods []string) (*Struck, error) 
 	return &Struck{Victims: pods}, err
 }
 
-// evict asks as a drain does. A budget for disruptions may have it wait.
+// evict asks as a drain does.
 func evict(ctx context.Context, s *Servers, pods []string) (*Struck, error) {
 	before, err := s.uids(ctx, pods...)
 	if err != nil {
 		return nil, err
 	}
-	eviction, err := json.Marshal(map[string]any{
-		"apiVersion": "policy/v1", "kind": "Eviction", "metadata": map[string]any{"name": pods[0], "namespace": s.Namespace},
-	})
-	if err != nil {
+	if err := s.evict(ctx, pods[0]); err != nil {
 		return nil, err
 	}
-	err = Until(ctx, "pod "+pods[0]+" to be evicted", settleTimeout, func(ctx context.Context) (string, bool) {
-		_, err := s.Kubectl(ctx, string(eviction), "create", "--raw=/api/v1/namespaces/"+s.Namespace+"/pods/"+pods[0]+"/eviction", "--filename=-")
+	return &Struck{Victims: pods}, s.untilReady(ctx, before, pods...)
+}
+
+// evict evicts a pod. A budget for disruptions may have it wait.
+func (s *Servers) evict(ctx context.Context, pod string) error {
+	eviction, err := json.Marshal(map[string]any{
+		"apiVersion": "policy/v1", "kind": "Eviction", "metadata": map[string]any{"name": pod, "namespace": s.Namespace},
+	})
+	if err != nil {
+		return err
+	}
+	return Until(ctx, "pod "+pod+" to be evicted", settleTimeout, func(ctx context.Context) (string, bool) {
+		_, err := s.Kubectl(ctx, string(eviction), "create", "--raw=/api/v1/namespaces/"+s.Namespace+"/pods/"+pod+"/eviction", "--filename=-")
 		return fmt.Sprint(err), err == nil
 	})
-	if err == nil {
-		err = s.untilReady(ctx, before, pods...)
-	}
-	return &Struck{Victims: pods}, err
 }
 
 // killPostmaster kills the process that all others of a server are children of. Nobody in a container can
@@ -244,6 +247,8 @@ func killPatroni(ctx context.Context, s *Servers, pods []string) (*Struck, error
 	return &Struck{Victims: pods}, killIn(ctx, s, pods[0], kill)
 }
 
+// drain takes the servers from a node as kubectl drain does, and nobody else: that would take the pods of
+// other namespaces, too.
 func drain(ctx context.Context, s *Servers, pods []string) (*Struck, error) {
 	node, err := s.Node(ctx, pods[0])
 	if err != nil {
@@ -253,35 +258,25 @@ func drain(ctx context.Context, s *Servers, pods []string) (*Struck, error) {
 	if err != nil {
 		return nil, err
 	}
-	labels, err := s.selector(ctx)
-	if err != nil {
-		return nil, err
-	}
 	struck := &Struck{Victims: []string{node}, Undo: func(ctx context.Context) error {
 		if _, err := s.Output(ctx, "uncordon", node); err != nil {
 			return err
 		}
 		return s.untilReady(ctx, before, pods...)
 	}}
-	_, err = s.Output(ctx, "drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=2m", "--pod-selector="+labels)
-	return struck, err
-}
-
-// selector is that of the servers' pods.
-func (s *Servers) selector(ctx context.Context) (string, error) {
-	printed, err := s.Output(ctx, "get", "statefulset", s.StatefulSet, "--output=jsonpath={.spec.selector.matchLabels}")
-	if err != nil {
-		return "", err
+	if _, err := s.Output(ctx, "cordon", node); err != nil {
+		return struck, err
 	}
-	var labels map[string]string
-	if err := json.Unmarshal([]byte(printed), &labels); err != nil {
-		return "", fmt.Errorf("selector of StatefulSet %s: %w", s.StatefulSet, err)
+	for _, pod := range s.Pods() {
+		on, err := s.Node(ctx, pod)
+		if err == nil && on == node {
+			err = s.evict(ctx, pod)
+		}
+		if err != nil {
+			return struck, err
+		}
 	}
-	var pairs []string
-	for key, value := range labels {
-		pairs = append(pairs, key+"="+value)
-	}
-	return strings.Join(pairs, ","), nil
+	return struck, nil
 }
 
 // emptyClaim takes everything from the volume of a standby, as a new disk in its

@@ -86,16 +86,27 @@ func TestFaultsThatAreNotPossibleSayWhy(t *testing.T) {
 func TestDrainedNodeIsGivenBackAlsoWhenTheDrainFailed(t *testing.T) {
 	t.Parallel()
 	s, typed := servers(t, 1, answers{
-		{to: "spec.nodeName", says: "node-2"}, {to: "matchLabels", says: `{"app":"postgres"}`},
-		{to: "conditions", says: "later True"}, {to: "metadata.uid", says: "before"},
-		{to: "drain", err: errors.New("cannot evict")}, {to: "uncordon"},
+		{to: "spec.nodeName", says: "node-2"}, {to: "conditions", says: "later True"}, {to: "metadata.uid", says: "before"},
+		{to: "uncordon"}, {to: "cordon", err: errors.New("may not")},
 	})
 	struck, err := named(t, "drain").Strike(t.Context(), s)
-	require.ErrorContains(t, err, "cannot evict")
+	require.ErrorContains(t, err, "may not")
 	require.Equal(t, []string{"node-2"}, struck.Victims)
 	require.NoError(t, struck.Undo(t.Context()))
-	require.Contains(t, *typed, "drain node-2 --ignore-daemonsets --delete-emptydir-data --timeout=2m --pod-selector=app=postgres")
 	require.Contains(t, *typed, "uncordon node-2")
+}
+
+// Pods of others on the node, whose labels may be the same, are none of its business.
+func TestDrainTakesOnlyTheServers(t *testing.T) {
+	t.Parallel()
+	s, typed := servers(t, 1, answers{
+		{to: "spec.nodeName", says: "node-2"}, {to: "metadata.uid", says: "before"}, {to: "cordon"}, {to: "eviction"},
+	})
+	_, err := named(t, "drain").Strike(t.Context(), s)
+	require.NoError(t, err)
+	require.Contains(t, *typed, "cordon node-2")
+	require.Contains(t, strings.Join(*typed, "\n"), "/namespaces/"+s.Namespace+"/pods/"+s.Pod(0)+"/eviction")
+	require.NotContains(t, strings.Join(*typed, "\n"), "drain")
 }
 
 func TestKillIsNotTakenForDoneWhenItFailed(t *testing.T) {
