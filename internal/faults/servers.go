@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"stateful-postgres/internal/contract"
 )
@@ -63,7 +64,9 @@ func (s *Servers) Psql(ctx context.Context, pod, statement string) (string, erro
 }
 
 // Psql is psql in a pod, over its socket; $1 is the statement.
-const Psql = `exec psql --no-psqlrc --quiet --tuples-only --no-align --set=ON_ERROR_STOP=1 --username="$POSTGRES_USER" --dbname="$POSTGRES_DB" --command="$1"`
+const Psql = `exec ` + runPsql
+
+const runPsql = `psql --no-psqlrc --quiet --tuples-only --no-align --set=ON_ERROR_STOP=1 --username="$POSTGRES_USER" --dbname="$POSTGRES_DB" --command="$1"`
 
 // Primary is the pod that takes the writes.
 func (s *Servers) Primary(ctx context.Context) (primary string, err error) {
@@ -83,6 +86,15 @@ func (s *Servers) Primary(ctx context.Context) (primary string, err error) {
 func (s *Servers) SeenPrimary(ctx context.Context) (string, error) {
 	return s.Output(ctx, "get", "pods", "--selector="+contract.LabelRole+"="+contract.RolePrimary, "--output=jsonpath={.items[*].metadata.name}")
 }
+
+// follow runs the statement $1 each second until it returns $2, for some seconds: one command, where each
+// look from outside takes several processes. It prints what it saw last.
+const follow = `for look in 1 2 3 4 5 6 7 8 9 10; do
+    seen=$(` + runPsql + `) || exit
+    [ "$seen" = "$2" ] && break
+    sleep 1
+done
+echo "$seen"`
 
 // Query asks the primary, with psql alone.
 func (s *Servers) Query(ctx context.Context, statement string) (answer string, err error) {
@@ -133,7 +145,12 @@ func (s *Servers) UntilSettled(ctx context.Context) error {
 	}
 	want := fmt.Sprintf("%d 1", s.Replicas-1)
 	err := Until(ctx, "all servers to follow", settleTimeout, func(ctx context.Context) (string, bool) {
-		seen, err := s.Query(ctx, "select count(*) filter (where state = 'streaming') || ' ' || least(1, count(*) filter (where sync_state = 'sync')) from pg_stat_replication")
+		primary, err := s.Primary(ctx)
+		if err != nil {
+			return err.Error(), false
+		}
+		seen, err := s.InPod(ctx, primary, follow,
+			"select count(*) filter (where state = 'streaming') || ' ' || least(1, count(*) filter (where sync_state = 'sync')) from pg_stat_replication", want)
 		if err != nil {
 			return err.Error(), false
 		}
@@ -156,6 +173,10 @@ func (s *Servers) untilReady(ctx context.Context, before map[string]string, pods
 		for _, pod := range pods {
 			seen, err := s.Output(ctx, "get", "pod", pod, `--output=jsonpath={.metadata.uid} {.status.conditions[?(@.type=="Ready")].status}`)
 			uid, ready, _ := strings.Cut(seen, " ")
+			if err == nil && uid != before[pod] && ready != "True" {
+				// One command that waits, where each look takes a process.
+				_, err = s.Output(ctx, "wait", "pod", pod, "--for=condition=Ready", "--timeout="+readyWait.String())
+			}
 			if err != nil || uid == before[pod] || ready != "True" {
 				return fmt.Sprintf("%s %s %v", pod, seen, err), false
 			}
@@ -163,6 +184,9 @@ func (s *Servers) untilReady(ctx context.Context, before map[string]string, pods
 		return "", true
 	})
 }
+
+// readyWait is how long one look waits for a pod.
+const readyWait = 10 * time.Second
 
 // uids are those of pods.
 func (s *Servers) uids(ctx context.Context, pods ...string) (map[string]string, error) {

@@ -17,7 +17,9 @@ import (
 
 const (
 	watchInterval = 500 * time.Millisecond
-	watchTimeout  = 2 * time.Second
+	// nodesEvery is after how many looks at the pods the nodes are looked at, too: a cluster may have many.
+	nodesEvery   = 4
+	watchTimeout = 2 * time.Second
 )
 
 // watcher notes the states of pods and nodes, and the roles of members.
@@ -72,8 +74,8 @@ func (l *lanes) sorted() []history.Interval {
 func (w *watcher) run(ctx context.Context) {
 	ticker := time.NewTicker(watchInterval)
 	defer ticker.Stop()
-	for {
-		w.look(ctx)
+	for looks := 0; ; looks++ {
+		w.look(ctx, looks%nodesEvery == 0)
 		select {
 		case <-ctx.Done():
 			return
@@ -82,7 +84,8 @@ func (w *watcher) run(ctx context.Context) {
 	}
 }
 
-func (w *watcher) look(ctx context.Context) {
+// look looks once.
+func (w *watcher) look(ctx context.Context, nodes bool) {
 	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
 	defer cancel()
 	var group sync.WaitGroup
@@ -106,7 +109,11 @@ func (w *watcher) look(ctx context.Context) {
 		w.roles.see(at, roles)
 	})
 	group.Go(func() {
-		listed, err := w.cluster.Core.Nodes().List(ctx, metav1.ListOptions{})
+		if !nodes {
+			return
+		}
+		// What the API server has in memory is new enough.
+		listed, err := w.cluster.Core.Nodes().List(ctx, metav1.ListOptions{ResourceVersion: "0"})
 		if err != nil {
 			return
 		}
