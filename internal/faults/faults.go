@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,7 +15,8 @@ import (
 
 // Fault is something that happens to servers.
 type Fault struct {
-	// Name is how it is chosen, Kind the name without the role of the servers that it happens to.
+	// Name is how it is chosen. Kind is the name without the role of the servers that it happens to; a
+	// process is a process, whichever is killed, and so is a node, however many.
 	Name, Kind string
 	// Does says what happens, for a report.
 	Does string
@@ -45,6 +47,8 @@ type Struck struct {
 // act is a kind of fault, which may happen to servers of some roles.
 type act struct {
 	name string
+	// kind is as in Fault where it is not the name.
+	kind string
 	// does says what happens to %s.
 	does string
 	// roles are those that it may happen to.
@@ -87,8 +91,8 @@ var acts = []act{
 	{name: "pod-kill", does: "the pod of %s is deleted by force", roles: []role{anyone, leader, standby, everyone}, strike: forcePods},
 	{name: "evict", does: "the pod of %s is evicted", roles: []role{anyone, leader, standby}, strike: evict},
 	{name: "process-kill", does: "the postmaster of %s is killed", roles: []role{anyone, leader, standby, everyone}, strike: killPostmasters},
-	{name: "backend-kill", does: "SIGKILL of a backend of %s", roles: []role{writes}, strike: killBackend},
-	{name: "patroni-kill", does: "SIGKILL of Patroni of %s", roles: []role{leader, standby}, members: 2, strike: killPatroni},
+	{name: "backend-kill", kind: "process-kill", does: "SIGKILL of a backend of %s", roles: []role{writes}, strike: killBackend},
+	{name: "patroni-kill", kind: "process-kill", does: "SIGKILL of Patroni of %s", roles: []role{leader, standby}, members: 2, strike: killPatroni},
 	{name: "drain", does: "the node of %s is drained", roles: []role{anyone, leader, standby}, nodes: 2, strike: drain},
 	{name: "claim-empty", does: "the volume of %s is emptied, and its pod deleted", roles: []role{standby}, members: 2, strike: emptyClaim},
 	{name: "disk-full", does: "the volume of %s is full, until somebody makes room", roles: []role{anyone, leader, standby}, total: true, strike: fillDisk},
@@ -116,7 +120,7 @@ func All() []Fault {
 	for _, a := range acts {
 		for _, r := range a.roles {
 			all = append(all, Fault{
-				Name: r.prefix + a.name, Kind: a.name, Does: fmt.Sprintf(a.does, r.whose),
+				Name: r.prefix + a.name, Kind: cmp.Or(a.kind, a.name), Does: fmt.Sprintf(a.does, r.whose),
 				OfNodes: a.ofNodes, CutsOff: a.cutsOff, Lasts: a.lasts, Total: a.total && r.prefix != standby.prefix,
 				members: max(a.members, r.members), nodes: a.nodes,
 				Strike: func(ctx context.Context, s *Servers) (*Struck, error) {
