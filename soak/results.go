@@ -13,6 +13,9 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"golang.org/x/text/language"
+	"golang.org/x/text/message"
+
 	"stateful-postgres/internal/faults"
 )
 
@@ -290,8 +293,9 @@ func (r *results) total(servers int) string {
 			found.Phantom += one.Rows.Phantom
 		}
 	}
-	return fmt.Sprintf("%s: %d runs, %d proven; %d faults, %d with a commit in flight; %d commits: %d acknowledged, %d failed, %d without an answer, of which %d are there; %d lost, %d altered, %d duplicated, %d phantom.",
-		plural(servers, "server"), runs, proven, struck, inFlight, sum.Attempted, sum.Acknowledged, sum.Failed, sum.Unknown, sum.Survived, found.Lost, found.Altered, found.Duplicated, found.Phantom)
+	return english.Sprintf("%s: %s, %d proven; %s, %d with a commit in flight; %s: %d acknowledged, %d failed, %d without an answer, of which %d are there; %d lost, %d altered, %d duplicated, %d phantom.",
+		plural(servers, "server"), plural(runs, "run"), proven, plural(struck, "fault"), inFlight, plural(sum.Attempted, "commit"),
+		sum.Acknowledged, sum.Failed, sum.Unknown, sum.Survived, found.Lost, found.Altered, found.Duplicated, found.Phantom)
 }
 
 // problem says which runs did not prove that everything is there.
@@ -307,9 +311,12 @@ func (r *results) problem() error {
 	return errors.Join(problems...)
 }
 
-func plural(number int, what string) string {
+// english writes large numbers as people read them.
+var english = message.NewPrinter(language.English)
+
+func plural[N int | int64](number N, what string) string {
 	if number == 1 {
 		return "1 " + what
 	}
-	return fmt.Sprintf("%d %ss", number, what)
+	return english.Sprintf("%d %ss", number, what)
 }

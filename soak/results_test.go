@@ -58,8 +58,8 @@ func TestTableSaysWhatBecameOfTheRows(t *testing.T) {
 | `+"`node-kill`"+` | -        |        |       |       | 2         | 22.0 s | 24.0 s | 24.0 s |
 | `+"`restart`"+`   | 1        | 1.5 s  | 1.5 s | 1.5 s | -         |        |        |        |
 
-1 server: 1 runs, 1 proven; 1 faults, 0 with a commit in flight; 12 commits: 10 acknowledged, 1 failed, 1 without an answer, of which 1 are there; 0 lost, 0 altered, 0 duplicated, 0 phantom.
-3 servers: 1 runs, 0 proven; 2 faults, 1 with a commit in flight; 12 commits: 10 acknowledged, 1 failed, 1 without an answer, of which 1 are there; 3 lost, 0 altered, 0 duplicated, 0 phantom.
+1 server: 1 run, 1 proven; 1 fault, 0 with a commit in flight; 12 commits: 10 acknowledged, 1 failed, 1 without an answer, of which 1 are there; 0 lost, 0 altered, 0 duplicated, 0 phantom.
+3 servers: 1 run, 0 proven; 2 faults, 1 with a commit in flight; 12 commits: 10 acknowledged, 1 failed, 1 without an answer, of which 1 are there; 3 lost, 0 altered, 0 duplicated, 0 phantom.
 `, r.table())
 	require.Error(t, r.problem())
 }
