@@ -83,7 +83,13 @@ func account(ctx context.Context, program string, target []string) error {
 		return errors.Join(err, fmt.Errorf("the next verify after one that was killed said nothing that can be read: %w", unread))
 	}
 	if found.Verdict != report.Proven {
-		return fmt.Errorf("the next verify after one that was killed: %s: %s", found.Verdict, found.Summary)
+		problem := fmt.Errorf("the next verify after one that was killed: %s: %s", found.Verdict, found.Summary)
+		for _, c := range found.Checks {
+			if c.Status == report.Violated || c.Status == report.Unknown {
+				problem = fmt.Errorf("%w; %s: %s", problem, c.Name, c.Detail)
+			}
+		}
+		return problem
 	}
 	return nil
 }
