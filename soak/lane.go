@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -167,7 +168,8 @@ func (l *lane) note(ctx context.Context, r record, kinds []string, times int) er
 func (l *lane) record(began time.Time, history string, result stack.Result) record {
 	r := record{Servers: l.servers, Lane: l.name, Commit: l.soak.commit, Began: began.UTC(), Seconds: result.Duration.Seconds(), ExitCode: result.ExitCode, History: filepath.Base(history)}
 	if err := json.Unmarshal([]byte(result.Stdout), &r.said); err != nil {
-		r.Summary = result.String()
+		r.Summary = "verify said nothing that can be read"
+		fmt.Fprintln(os.Stderr, result)
 		return r
 	}
 	for _, check := range r.Checks {

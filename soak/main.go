@@ -27,10 +27,10 @@ import (
 const (
 	// cleanTimeout is for all namespaces to be gone at the end.
 	cleanTimeout = 5 * time.Minute
-	// resultsFolder is below .local, and has the histories, too.
-	resultsFolder = "soak-results"
-	// resultsFile has a line for each run of verify durability.
-	resultsFile = "results.jsonl"
+	// historyFolder is below .local.
+	historyFolder = "soak-results"
+	// defaultResults has a line for each run of verify durability.
+	defaultResults = ".local/" + historyFolder + "/results.jsonl"
 )
 
 func main() {
@@ -54,6 +54,8 @@ type options struct {
 	rate   float64
 	// lasts is after how long no new round begins; 0 for never.
 	lasts time.Duration
+	// results is the file for what was found, below the top of the checkout.
+	results string
 	// only prints the table of what there is.
 	only bool
 }
@@ -70,6 +72,7 @@ func readOptions(arguments []string) (options, error) {
 	flags.IntVar(&three, "three", 1, "how many stacks with three servers each group has")
 	flags.Float64Var(&o.rate, "rate", 100, "commits a second that are tried on each stack")
 	flags.DurationVar(&o.lasts, "for", 0, "begin nothing new after this time (default: until every fault has struck as often as asked for)")
+	flags.StringVar(&o.results, "results", defaultResults, "file for what is found, below the top of the checkout; what is there is gone on with")
 	flags.BoolVar(&o.only, "table", false, "strike nothing: print the table of what was found until now")
 	if err := flags.Parse(arguments); err != nil {
 		return o, err
@@ -122,8 +125,11 @@ func run(ctx context.Context, arguments []string) (err error) {
 		defer cancel()
 		err = errors.Join(err, workspace.Close(ctx))
 	}()
-	s := &soak{options: o, Workspace: workspace, folder: filepath.Join(workspace.Root, ".local", resultsFolder)}
-	if s.results, err = openResults(filepath.Join(s.folder, resultsFile), o.times); err != nil {
+	s := &soak{options: o, Workspace: workspace, folder: filepath.Join(workspace.Root, ".local", historyFolder)}
+	if err := os.MkdirAll(s.folder, 0o755); err != nil {
+		return err
+	}
+	if s.results, err = openResults(filepath.Join(s.Root, o.results), o.times); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.results.close()) }()

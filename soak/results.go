@@ -305,7 +305,7 @@ func (r *results) problem() error {
 	var problems []error
 	for _, one := range r.records {
 		if one.ExitCode == exitViolated {
-			problems = append(problems, fmt.Errorf("%s, %s: %s; look at it with: verify durability --replay .local/%s/%s", one.Lane, one.Began.Format(time.RFC3339), one.Summary, resultsFolder, one.History))
+			problems = append(problems, fmt.Errorf("%s, %s: %s; look at it with: verify durability --replay .local/%s/%s", one.Lane, one.Began.Format(time.RFC3339), one.Summary, historyFolder, one.History))
 		}
 	}
 	return errors.Join(problems...)

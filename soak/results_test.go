@@ -18,7 +18,7 @@ func recordOf(servers, exit int, faults ...fault) record {
 
 func TestFaultsStrikeUntilThereAreEnough(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "soak", resultsFile)
+	path := filepath.Join(t.TempDir(), "soak", "results.jsonl")
 	r, err := openResults(path, 5)
 	require.NoError(t, err)
 
@@ -46,7 +46,7 @@ func TestFaultsStrikeUntilThereAreEnough(t *testing.T) {
 
 func TestTableSaysWhatBecameOfTheRows(t *testing.T) {
 	t.Parallel()
-	r, err := openResults(filepath.Join(t.TempDir(), resultsFile), 1)
+	r, err := openResults(filepath.Join(t.TempDir(), "results.jsonl"), 1)
 	require.NoError(t, err)
 	lost := recordOf(3, exitViolated, fault{Name: "leader-node-kill", PauseMS: 22_000, InFlight: 4}, fault{Name: "node-kill", PauseMS: 24_000})
 	lost.Rows.Lost = 3
