@@ -17,9 +17,9 @@ BASELINE ?=
 # Which faults strike, a regular expression, and how often; empty: each kind.
 FAULT ?=
 TIMES ?= 1
-# How many stacks with one server and with three are struck side by side.
-ONE ?= 1
-THREE ?= 1
+# How many groups of three nodes there are; each has a stack with one server and
+# one with three.
+GROUPS ?= 1
 
 # The stack whose manifests are written.
 STACK ?= dev
@@ -80,8 +80,8 @@ test: setup ## Run every test, on the local Kubernetes
 	@./test.sh
 
 .PHONY: soak
-soak: cluster ## Let every kind of fault strike one server and three (FAULT='node-kill' TIMES=20 ONE=4 THREE=4)
-	@./soak.sh '$(FAULT)' '$(TIMES)' '$(ONE)' '$(THREE)'
+soak: cluster ## Let every kind of fault strike one server and three (FAULT='node-kill' TIMES=20 GROUPS=2)
+	@./soak.sh '$(FAULT)' '$(TIMES)' '$(GROUPS)'
 
 .PHONY: bench
 bench: cluster ## Measure against plain tools and write docs/benchmarks.md (BASELINE=DIR: and an earlier commit)

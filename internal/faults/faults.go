@@ -96,12 +96,14 @@ var acts = []act{
 	{name: "drain", does: "the node of %s is drained", roles: []role{anyone, leader, standby}, nodes: 2, strike: drain},
 	{name: "claim-empty", does: "the volume of %s is emptied, and its pod deleted", roles: []role{standby}, members: 2, strike: emptyClaim},
 	{name: "disk-full", does: "the volume of %s is full, until somebody makes room", roles: []role{anyone, leader, standby}, total: true, strike: fillDisk},
-	{name: "node-kill", does: "the node of %s loses power, and comes back", roles: []role{anyone, leader, standby}, ofNodes: true, strike: onNodes("crash", "start")},
-	{name: "partition", does: "the node of %s is cut off from everybody, and connected again", roles: []role{anyone, leader, standby}, ofNodes: true, cutsOff: true, strike: onNodes("disconnect", "connect")},
+	{name: "node-kill", does: "the node of %s loses power, and comes back", roles: []role{anyone, leader, standby}, ofNodes: true, lasts: nodeAway, strike: onNodes("crash", "start")},
+	{name: "partition", does: "the node of %s is cut off from everybody, and connected again", roles: []role{anyone, leader, standby}, ofNodes: true, cutsOff: true, lasts: nodeAway, strike: onNodes("disconnect", "connect")},
 	{name: "kubelet-stop", does: "the kubelet of the node of %s stands still, and goes on", roles: []role{anyone, leader, standby}, ofNodes: true, lasts: kubeletStops, strike: stopKubelet},
 }
 
 const (
+	// nodeAway is longer than the others wait for a primary that they do not hear from (20 s, Patroni's ttl).
+	nodeAway = 25 * time.Second
 	// kubeletStops is longer than Kubernetes waits for a node (40 s, node-monitor-grace-period).
 	kubeletStops = time.Minute
 	// apiServerStops is longer than the primary may go without renewing its lock (20 s, Patroni's ttl).
