@@ -90,8 +90,9 @@ const durabilityTimeout = 2 * testTimeout
 func TestDurabilityOfOneServer(t *testing.T) {
 	t.Parallel()
 	f := setupFor(t, "durability", durabilityTimeout)
+	f.ownDisks(1)
 	f.up(1)
-	kinds := []string{"pod-delete", "pod-kill", "process-kill", "backend-kill", "evict", "restart", "scale", "client-kill"}
+	kinds := []string{"pod-delete", "pod-kill", "disk-full", "process-kill", "backend-kill", "evict", "restart", "scale", "client-kill"}
 	history, page := filepath.Join(f.Folder, "history.json.gz"), filepath.Join(f.Folder, "page.html")
 	said := f.durability(proven, "--fault", strings.Join(kinds, ","), "--every", "2s", "--times", "1", "--writers", "4", "--seed", "1",
 		"--history", history, "--report", page)
@@ -180,7 +181,7 @@ func TestMembersDurability(t *testing.T) {
 	m := openMembers(t, f, 3)
 	m.site.Writer.Halt()
 	// Those that the other tests of several servers do not meet.
-	kinds := []string{"restart", "standby-pod-kill", "all-process-kill", "leader-evict", "standby-partition", "leader-kubelet-stop", "apiserver-stop"}
+	kinds := []string{"restart", "standby-pod-kill", "all-process-kill", "leader-evict", "standby-partition", "leader-kubelet-stop", "apiserver-stop", "client-kill"}
 	said := f.durability(proven, "--fault", strings.Join(kinds, ","), "--every", "2s", "--times", "1", "--writers", "4", "--seed", "1")
 	f.requireStruck(said, kinds...)
 	f.requireCounted(said, m.query)

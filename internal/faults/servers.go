@@ -167,6 +167,9 @@ func (s *Servers) UntilSettled(ctx context.Context) error {
 	})
 }
 
+// UntilReady returns when the pods of all servers are ready. One that follows is, a moment later.
+func (s *Servers) UntilReady(ctx context.Context) error { return s.untilReady(ctx, nil, s.Pods()...) }
+
 // untilReady returns when pods are ready, and others than before.
 func (s *Servers) untilReady(ctx context.Context, before map[string]string, pods ...string) error {
 	return Until(ctx, "pods to be ready", settleTimeout, func(ctx context.Context) (string, bool) {

@@ -72,7 +72,11 @@ func (i *injector) run(ctx context.Context, until time.Time, times int) {
 		fault := round[0]
 		round = round[1:]
 		i.progress.Say("waiting for the servers, before %s", fault.Name)
-		if err := i.servers.UntilSettled(ctx); err != nil {
+		err := i.servers.UntilSettled(ctx)
+		if err == nil {
+			err = i.servers.UntilReady(ctx)
+		}
+		if err != nil {
 			if ctx.Err() == nil {
 				i.struck(&history.Fault{Kind: fault.Name, Does: fault.Does, BeganMS: i.meter.since(time.Now()), Problem: "it did not strike: " + oneLine(err)})
 			}
