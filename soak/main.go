@@ -116,20 +116,15 @@ func run(ctx context.Context, arguments []string) (err error) {
 	if err != nil {
 		return err
 	}
-	workspace, err := stack.Open(ctx, "soak")
+	root, err := stack.FindRoot()
 	if err != nil {
 		return err
 	}
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.Background(), cleanTimeout)
-		defer cancel()
-		err = errors.Join(err, workspace.Close(ctx))
-	}()
-	s := &soak{options: o, Workspace: workspace, folder: filepath.Join(workspace.Root, ".local", historyFolder)}
+	s := &soak{options: o, folder: filepath.Join(root, ".local", historyFolder)}
 	if err := os.MkdirAll(s.folder, 0o755); err != nil {
 		return err
 	}
-	if s.results, err = openResults(filepath.Join(s.Root, o.results), o.times); err != nil {
+	if s.results, err = openResults(filepath.Join(root, o.results), o.times); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.results.close()) }()
@@ -142,7 +137,16 @@ func run(ctx context.Context, arguments []string) (err error) {
 	return s.results.problem()
 }
 
-func (s *soak) strike(ctx context.Context) error {
+// strike makes the stacks, and lets faults strike them.
+func (s *soak) strike(ctx context.Context) (err error) {
+	if s.Workspace, err = stack.Open(ctx, "soak"); err != nil {
+		return err
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.Background(), cleanTimeout)
+		defer cancel()
+		err = errors.Join(err, s.Close(ctx))
+	}()
 	described := s.Run(ctx, "git", "describe", "--always", "--dirty")
 	s.commit = strings.TrimSpace(described.Stdout)
 	if err := s.Build(ctx); err != nil {

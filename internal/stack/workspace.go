@@ -47,7 +47,7 @@ type Workspace struct {
 
 // Open is OpenIn for the checkout that holds the working directory.
 func Open(ctx context.Context, purpose string) (*Workspace, error) {
-	root, err := findRoot()
+	root, err := FindRoot()
 	if err != nil {
 		return nil, err
 	}
@@ -240,9 +240,9 @@ func (w *Workspace) newStack(ctx context.Context, name string) (*Stack, error) {
 	return s, nil
 }
 
-// findRoot is the folder above the working directory that holds the Pulumi
+// FindRoot is the folder above the working directory that holds the Pulumi
 // program.
-func findRoot() (string, error) {
+func FindRoot() (string, error) {
 	folder, err := os.Getwd()
 	if err != nil {
 		return "", err
