@@ -19,14 +19,14 @@ func Make(ctx context.Context, table string, statements []string, exec func(ctx 
 }
 
 // madeMeanwhile recognises the race of "if not exists" with another session: a unique violation
-// in the catalog, or the object itself.
+// in the catalog, the object itself, or the type that a table has.
 func madeMeanwhile(err error) bool {
 	var serverError *pgconn.PgError
 	if !errors.As(err, &serverError) {
 		return false
 	}
 	switch serverError.Code {
-	case "23505", "42P06", "42P07":
+	case "23505", "42710", "42P06", "42P07":
 		return true
 	}
 	return false
