@@ -32,10 +32,10 @@ const (
 	rateDatabase = "rates"
 	// rateTable is like the table of verify.
 	rateTable = `create table if not exists commits (run bigint not null, seq bigint not null, payload text collate "C" not null, primary key (run, seq))`
-	// rateScript is one row in an explicit transaction, as verify commits it.
-	rateScript = `\set seq random(1, 9000000000000000)
+	// rateScript is one row in an explicit transaction, as verify commits it: each client the next number.
+	rateScript = `\set seq :seq + 1
 begin;
-insert into commits (run, seq, payload) values (1, :seq, '0123456789abcdef0123456789abcdef');
+insert into commits (run, seq, payload) values (:run + :client_id, :seq, '0123456789abcdef0123456789abcdef');
 commit;
 `
 )
@@ -44,6 +44,8 @@ commit;
 type load struct {
 	*bench
 	*postgres
+	// plainRuns are those of pgbench until now.
+	plainRuns int
 }
 
 func (b *bench) startLoad(ctx context.Context) (*load, error) {
@@ -90,7 +92,8 @@ func (l *load) plain(ctx context.Context, binaries string, writers int) (float64
 	if err := os.WriteFile(script, []byte(rateScript), 0o600); err != nil {
 		return 0, err
 	}
-	done, err := l.client(ctx, 0, filepath.Join(binaries, "pgbench"), "--no-vacuum", "--file="+script, "--client="+strconv.Itoa(writers),
+	l.plainRuns++
+	done, err := l.client(ctx, 0, filepath.Join(binaries, "pgbench"), "--no-vacuum", "--define=seq=0", fmt.Sprintf("--define=run=%d", 1000*l.plainRuns), "--file="+script, "--client="+strconv.Itoa(writers),
 		"--jobs="+strconv.Itoa(writers), "--time="+strconv.Itoa(int(rateTime.Seconds())), l.DSN(rateDatabase))
 	if err != nil {
 		return 0, err
