@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,52 +14,28 @@ import (
 	"stateful-postgres/internal/stack"
 )
 
-// durability is what verify durability says, as JSON.
-type durability struct {
-	Verdict, Summary string
-	ExitCode         int `json:"exit_code"`
-	Checks           []struct {
-		Section, Name, Status, Detail string
-		Rows                          []struct {
-			Finding  string
-			Run, Seq int64
-		}
-	}
-	Rows       *struct{ Lost, Altered, Duplicated, Phantom int64 }
-	Durability struct {
-		Run    int64
-		Writes struct{ Attempted, Acknowledged, Failed, Unknown, Survived int64 }
-		Faults []struct {
-			Kind     string
-			InFlight int64 `json:"in_flight"`
-			PauseMS  int64 `json:"pause_ms"`
-			Problem  string
-		}
-	}
-}
-
-// durabilityCommand is verify durability for the stack.
+// durabilityCommand is verify durability for the stack, which says what it finds as JSON.
 func (f *fixture) durabilityCommand(flags ...string) []string {
-	return append([]string{workspace.Verify, "durability", "--stack", f.Name, "--ledger", f.Ledger(), "--config-file", f.ConfigFile(), "--output", "json"}, flags...)
+	return f.DurabilityArguments(append([]string{"--output", "json"}, flags...)...)
 }
 
 // durability breaks the servers of the stack while verify writes, and requires an exit code.
-func (f *fixture) durability(code int, flags ...string) durability {
+func (f *fixture) durability(code int, flags ...string) stack.Proof {
 	f.t.Helper()
 	return f.readDurability(code, f.Run(f.ctx, f.durabilityCommand(flags...)...))
 }
 
-func (f *fixture) readDurability(code int, result stack.Result) durability {
+func (f *fixture) readDurability(code int, result stack.Result) stack.Proof {
 	f.t.Helper()
 	require.Equal(f.t, code, result.ExitCode, "%s", result)
-	var said durability
-	require.NoError(f.t, json.Unmarshal([]byte(result.Stdout), &said), "%s", result)
+	said, err := stack.ReadProof(result.Stdout)
+	require.NoError(f.t, err, "%s", result)
 	require.Equal(f.t, code, said.ExitCode)
 	return said
 }
 
 // requireStruck requires that each of these faults struck, hit something, and came to its end.
-func (f *fixture) requireStruck(said durability, kinds ...string) {
+func (f *fixture) requireStruck(said stack.Proof, kinds ...string) {
 	f.t.Helper()
 	struck := map[string]bool{}
 	for _, fault := range said.Durability.Faults {
@@ -75,7 +50,7 @@ func (f *fixture) requireStruck(said durability, kinds ...string) {
 
 // requireCounted has psql alone count the rows of a run: each that was acknowledged is there, and
 // none that was neither acknowledged nor without an answer.
-func (f *fixture) requireCounted(said durability, query func(string) string) {
+func (f *fixture) requireCounted(said stack.Proof, query func(string) string) {
 	f.t.Helper()
 	writes := said.Durability.Writes
 	require.NotZero(f.t, writes.Acknowledged)
@@ -130,7 +105,7 @@ func TestDurabilityFindsAsynchronousCommits(t *testing.T) {
 }
 
 // requireLost requires that rows are named that were acknowledged and are gone.
-func (f *fixture) requireLost(said durability) {
+func (f *fixture) requireLost(said stack.Proof) {
 	f.t.Helper()
 	require.NotNil(f.t, said.Rows)
 	require.Positive(f.t, said.Rows.Lost)

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"bytes"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -85,8 +84,8 @@ func TestUpInterruptedAtAnyMomentLosesNothing(t *testing.T) {
 	f.up(1)
 	stopped := stop()
 	require.Equal(t, interruptedCode, stopped.ExitCode, "%s", stopped)
-	var said durability
-	require.NoError(t, json.Unmarshal([]byte(stopped.Stdout), &said), "%s", stopped)
+	said, err := stack.ReadProof(stopped.Stdout)
+	require.NoError(t, err, "%s", stopped)
 	require.NotZero(t, said.Durability.Writes.Acknowledged)
 	t.Logf("%+v", said.Durability.Writes)
 	f.verify(proven)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -81,7 +80,7 @@ func (l *lane) open(ctx context.Context) (err error) {
 
 // list finds the faults that can strike.
 func (l *lane) list(ctx context.Context) error {
-	listed := l.Run(ctx, l.durability("--list-faults")...)
+	listed := l.Run(ctx, l.DurabilityArguments("--list-faults")...)
 	if err := listed.Err(); err != nil {
 		return err
 	}
@@ -105,11 +104,6 @@ func (l *lane) list(ctx context.Context) error {
 		return fmt.Errorf("-fault %s: matches nothing that can strike %s: see verify durability --list-faults", l.soak.pattern, plural(l.servers, "server"))
 	}
 	return nil
-}
-
-// durability is verify durability for the lane's stack.
-func (l *lane) durability(flags ...string) []string {
-	return append([]string{l.soak.Verify, "durability", "--stack", l.Name, "--ledger", l.Ledger(), "--config-file", l.ConfigFile()}, flags...)
 }
 
 // write is the part of its flags that says how it writes.
@@ -138,7 +132,7 @@ func (l *lane) choose(kinds []string) []string {
 func (l *lane) round(ctx context.Context, names []string, times int) record {
 	began := time.Now()
 	history := filepath.Join(l.soak.folder, fmt.Sprintf("%s-%s.json.gz", began.UTC().Format("20060102T150405Z"), l.name))
-	result := l.Run(ctx, l.durability(append(l.write(history), "--fault", strings.Join(names, ","), "--times", fmt.Sprint(times), "--every", "1s")...)...)
+	result := l.Run(ctx, l.DurabilityArguments(append(l.write(history), "--fault", strings.Join(names, ","), "--times", fmt.Sprint(times), "--every", "1s")...)...)
 	return l.record(began, history, result)
 }
 
@@ -167,7 +161,8 @@ func (l *lane) note(ctx context.Context, r record, kinds []string, times int) er
 // record is what a run of verify said.
 func (l *lane) record(began time.Time, history string, result stack.Result) record {
 	r := record{Servers: l.servers, Lane: l.name, Commit: l.soak.commit, Began: began.UTC(), Seconds: result.Duration.Seconds(), ExitCode: result.ExitCode, History: filepath.Base(history)}
-	if err := json.Unmarshal([]byte(result.Stdout), &r.said); err != nil {
+	var err error
+	if r.Proof, err = stack.ReadProof(result.Stdout); err != nil {
 		r.Summary = "verify said nothing that can be read"
 		fmt.Fprintln(os.Stderr, result)
 		return r

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/text/message"
 
 	"stateful-postgres/internal/faults"
+	"stateful-postgres/internal/stack"
 )
 
 // exitViolated is verify's exit code for lost or altered rows.
@@ -34,47 +35,7 @@ type record struct {
 	Problems []string `json:"problems,omitempty"`
 	// History is the name of the run's history, for verify durability --replay.
 	History string `json:"history"`
-	said
-}
-
-// said is what verify durability says, as JSON.
-type said struct {
-	Verdict string `json:"verdict"`
-	Summary string `json:"summary"`
-	Checks  []struct {
-		Name, Status, Detail string
-	} `json:"checks,omitempty"`
-	Rows       *counts `json:"rows,omitempty"`
-	Durability struct {
-		Writes writes  `json:"writes"`
-		Faults []fault `json:"faults"`
-	} `json:"durability"`
-}
-
-type counts struct {
-	Lost       int64 `json:"lost"`
-	Altered    int64 `json:"altered"`
-	Duplicated int64 `json:"duplicated"`
-	Phantom    int64 `json:"phantom"`
-}
-
-type writes struct {
-	Attempted    int64 `json:"attempted"`
-	Acknowledged int64 `json:"acknowledged"`
-	Failed       int64 `json:"failed"`
-	Unknown      int64 `json:"unknown"`
-	Survived     int64 `json:"survived"`
-}
-
-// fault is one that struck.
-type fault struct {
-	Name     string   `json:"kind"`
-	Victims  []string `json:"victims,omitempty"`
-	InFlight int64    `json:"in_flight"`
-	BeganMS  int64    `json:"began_ms"`
-	EndedMS  int64    `json:"ended_ms"`
-	PauseMS  int64    `json:"pause_ms"`
-	Problem  string   `json:"problem,omitempty"`
+	stack.Proof
 }
 
 // results are what is known of all runs. It is safe for concurrent use.
@@ -134,15 +95,15 @@ func (r *results) kind(name string) string {
 func (r record) complete() bool { return r.Rows != nil }
 
 // struck are the faults that struck so many servers and came to their end, by kind.
-func (r *results) struck(servers int) map[string][]fault {
-	struck := map[string][]fault{}
+func (r *results) struck(servers int) map[string][]stack.DurabilityFault {
+	struck := map[string][]stack.DurabilityFault{}
 	for _, one := range r.records {
 		if one.Servers != servers || !one.complete() {
 			continue
 		}
 		for _, f := range one.Durability.Faults {
 			if f.Problem == "" {
-				struck[r.kind(f.Name)] = append(struck[r.kind(f.Name)], f)
+				struck[r.kind(f.Kind)] = append(struck[r.kind(f.Kind)], f)
 			}
 		}
 	}
@@ -150,7 +111,7 @@ func (r *results) struck(servers int) map[string][]fault {
 }
 
 // left is how often a kind has to strike still, in all lanes together.
-func (r *results) left(servers int, kind string, struck map[string][]fault) int {
+func (r *results) left(servers int, kind string, struck map[string][]stack.DurabilityFault) int {
 	return max(0, r.times-len(struck[kind])-r.reserved[key{servers, kind}])
 }
 
@@ -209,7 +170,7 @@ func (r *results) progress(servers int) string {
 	return fmt.Sprintf("%s (of %d each)", strings.Join(parts, ", "), r.times)
 }
 
-func sorted(struck map[string][]fault) []string {
+func sorted(struck map[string][]stack.DurabilityFault) []string {
 	var kinds []string
 	for kind := range struck {
 		kinds = append(kinds, kind)
@@ -246,7 +207,7 @@ func (r *results) table() string {
 }
 
 // cells are how often a kind struck, and for how long no write was acknowledged.
-func cells(struck []fault) string {
+func cells(struck []stack.DurabilityFault) string {
 	if len(struck) == 0 {
 		return "-\t| \t| \t| "
 	}
@@ -262,8 +223,8 @@ func cells(struck []fault) string {
 // total says what became of all rows.
 func (r *results) total(servers int) string {
 	var runs, proven, struck, inFlight int
-	var sum writes
-	var found counts
+	var sum stack.DurabilityWrites
+	var found stack.DurabilityRows
 	for _, one := range r.records {
 		if one.Servers != servers || !one.complete() {
 			continue

@@ -6,13 +6,15 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"stateful-postgres/internal/stack"
 )
 
-func recordOf(servers, exit int, faults ...fault) record {
+func recordOf(servers, exit int, faults ...stack.DurabilityFault) record {
 	r := record{Servers: servers, ExitCode: exit}
 	r.Durability.Faults = faults
-	r.Durability.Writes = writes{Attempted: 12, Acknowledged: 10, Failed: 1, Unknown: 1, Survived: 1}
-	r.Rows = &counts{}
+	r.Durability.Writes = stack.DurabilityWrites{Attempted: 12, Acknowledged: 10, Failed: 1, Unknown: 1, Survived: 1}
+	r.Rows = &stack.DurabilityRows{}
 	return r
 }
 
@@ -30,7 +32,7 @@ func TestFaultsStrikeUntilThereAreEnough(t *testing.T) {
 	_, times = r.reserve(3, 2, kinds)
 	require.Equal(t, 1, times)
 	// One that did not come to its end is done again.
-	require.NoError(t, r.add(recordOf(3, 2, fault{Name: "leader-pod-kill"}, fault{Name: "evict", Problem: "no"}), chosen, mostRounds))
+	require.NoError(t, r.add(recordOf(3, 2, stack.DurabilityFault{Kind: "leader-pod-kill"}, stack.DurabilityFault{Kind: "evict", Problem: "no"}), chosen, mostRounds))
 	require.Equal(t, 5-1-1, r.left(3, "pod-kill", r.struck(3)))
 	require.Equal(t, 5-1, r.left(3, "evict", r.struck(3)))
 	require.Equal(t, 5, r.left(1, "evict", r.struck(1)))
@@ -48,9 +50,9 @@ func TestTableSaysWhatBecameOfTheRows(t *testing.T) {
 	t.Parallel()
 	r, err := openResults(filepath.Join(t.TempDir(), "results.jsonl"), 1)
 	require.NoError(t, err)
-	lost := recordOf(3, exitViolated, fault{Name: "leader-node-kill", PauseMS: 22_000, InFlight: 4}, fault{Name: "node-kill", PauseMS: 24_000})
+	lost := recordOf(3, exitViolated, stack.DurabilityFault{Kind: "leader-node-kill", PauseMS: 22_000, InFlight: 4}, stack.DurabilityFault{Kind: "node-kill", PauseMS: 24_000})
 	lost.Rows.Lost = 3
-	require.NoError(t, r.add(recordOf(1, 0, fault{Name: "restart", PauseMS: 1_500}), nil, 0))
+	require.NoError(t, r.add(recordOf(1, 0, stack.DurabilityFault{Kind: "restart", PauseMS: 1_500}), nil, 0))
 	require.NoError(t, r.problem())
 	require.NoError(t, r.add(lost, nil, 0))
 	require.Equal(t, `| fault       | 1 server | median | p95   | max   | 3 servers | median | p95    | max    |
@@ -73,12 +75,12 @@ func TestObserverMeetsWhatStruckWhileItWrote(t *testing.T) {
 			Acknowledged int64 `json:"acknowledged"`
 		}{acknowledged})
 	}
-	met := p.meet(began, []fault{
-		{Name: "before", BeganMS: -3000, EndedMS: -2500}, {Name: "met", BeganMS: 500, EndedMS: 2500, InFlight: 4},
-		{Name: "for ever", BeganMS: 6100, EndedMS: 7200}, {Name: "after", BeganMS: 8000, EndedMS: 9000},
+	met := p.meet(began, []stack.DurabilityFault{
+		{Kind: "before", BeganMS: -3000, EndedMS: -2500}, {Kind: "met", BeganMS: 500, EndedMS: 2500, InFlight: 4},
+		{Kind: "for ever", BeganMS: 6100, EndedMS: 7200}, {Kind: "after", BeganMS: 8000, EndedMS: 9000},
 	})
-	require.Equal(t, []fault{
-		{Name: "met", BeganMS: 2500, EndedMS: 4500, PauseMS: 2000},
-		{Name: "for ever", BeganMS: 8100, EndedMS: 9200, PauseMS: 2000, Problem: "no commit was acknowledged after it"},
+	require.Equal(t, []stack.DurabilityFault{
+		{Kind: "met", BeganMS: 2500, EndedMS: 4500, PauseMS: 2000},
+		{Kind: "for ever", BeganMS: 8100, EndedMS: 9200, PauseMS: 2000, Problem: "no commit was acknowledged after it"},
 	}, met)
 }

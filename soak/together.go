@@ -98,7 +98,7 @@ func (l *lane) observe(ctx context.Context) (end func() (record, error), err err
 	l.on = strings.Fields(on.Stdout)
 	began := time.Now()
 	history := filepath.Join(l.soak.folder, fmt.Sprintf("%s-%s.json.gz", began.UTC().Format("20060102T150405Z"), l.name))
-	command := l.Command(ctx, l.durability(append(l.write(history), "--fault", "none", "--duration", "24h")...)...)
+	command := l.Command(ctx, l.DurabilityArguments(append(l.write(history), "--fault", "none", "--duration", "24h")...)...)
 	var stdout, output bytes.Buffer
 	command.Stdout, command.Stderr = &stdout, &output
 	if err := command.Start(); err != nil {
@@ -120,7 +120,7 @@ func (l *lane) observe(ctx context.Context) (end func() (record, error), err err
 
 // hit says whether a fault that another lane let happen is one of this lane's, too: one of a node that a
 // server of it was on, or of what all nodes need.
-func (l *lane) hit(f fault) bool {
+func (l *lane) hit(f stack.DurabilityFault) bool {
 	return slices.ContainsFunc(f.Victims, func(victim string) bool {
 		return !slices.Contains(l.group.nodes, victim) || slices.Contains(l.on, victim)
 	})
@@ -153,20 +153,20 @@ func readHistory(path string) (*past, error) {
 }
 
 // count enters the faults of another lane that struck while this one wrote, with how long it waited.
-func (l *lane) count(seen *record, first *past, struck []fault) error {
+func (l *lane) count(seen *record, first *past, struck []stack.DurabilityFault) error {
 	own, err := readHistory(filepath.Join(l.soak.folder, seen.History))
 	if err != nil {
 		return err
 	}
-	seen.Durability.Faults = own.meet(first.StartedAt, slices.DeleteFunc(slices.Clone(struck), func(f fault) bool { return !l.hit(f) }))
+	seen.Durability.Faults = own.meet(first.StartedAt, slices.DeleteFunc(slices.Clone(struck), func(f stack.DurabilityFault) bool { return !l.hit(f) }))
 	return nil
 }
 
 // meet are the faults of a run that began at a moment, as another run met them: in its own time, and only
 // those before and after which it has acknowledged something.
-func (p *past) meet(began time.Time, struck []fault) []fault {
+func (p *past) meet(began time.Time, struck []stack.DurabilityFault) []stack.DurabilityFault {
 	shift := began.Sub(p.StartedAt).Milliseconds()
-	var met []fault
+	var met []stack.DurabilityFault
 	for _, f := range struck {
 		f.BeganMS, f.EndedMS, f.InFlight = f.BeganMS+shift, f.EndedMS+shift, 0
 		first, last := f.BeganMS/p.BucketMS, f.EndedMS/p.BucketMS
