@@ -12,10 +12,12 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -159,16 +161,36 @@ func (s *soak) strike(ctx context.Context) (err error) {
 	if err := s.openGroups(ctx); err != nil {
 		return err
 	}
+	// All lanes have it in common, and can do nothing else meanwhile.
+	if err := s.stopAPIServer(ctx); err != nil || ctx.Err() != nil {
+		return errors.Join(err, ctx.Err())
+	}
 	var running sync.WaitGroup
 	errs := make([]error, len(s.groups))
 	for i, g := range s.groups {
 		running.Go(func() { errs[i] = g.run(ctx, i%2 == 1) })
 	}
 	running.Wait()
-	if err := errors.Join(errs...); err != nil || ctx.Err() != nil {
-		return errors.Join(err, ctx.Err())
+	if err := errors.Join(append(errs, ctx.Err())...); err != nil || s.late() {
+		return err
 	}
-	return s.stopAPIServer(ctx)
+	return s.missing()
+}
+
+// missing says which faults did not strike as often as was asked for.
+func (s *soak) missing() error {
+	missing := map[string]error{}
+	for _, g := range s.groups {
+		for _, l := range g.lanes {
+			for kind := range l.faults {
+				if left := s.results.leftOf(l.servers, kind); left > 0 {
+					what := fmt.Sprintf("%s, %s", plural(l.servers, "server"), kind)
+					missing[what] = fmt.Errorf("%s: %d of %d are missing; run it again to go on", what, left, s.times)
+				}
+			}
+		}
+	}
+	return errors.Join(slices.Collect(maps.Values(missing))...)
 }
 
 // late says that nothing new is to begin.
