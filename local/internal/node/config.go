@@ -36,8 +36,8 @@ const (
 	maxPods    = 110
 )
 
-// containerdTemplate: crun takes a sixth of the processor's time that runc takes to run a command in a
-// container, and each probe of each pod is one. Registries are left out on purpose, images come from
+// containerdTemplate: crun takes about a quarter of the processor's time that runc takes to run a command
+// in a container, and each probe of each pod is one. Registries are left out on purpose, images come from
 // archives only. AppArmor profiles would be loaded into the host's kernel.
 var containerdTemplate = template.Must(template.New("containerd").Parse(`version = 2
 [plugins."io.containerd.grpc.v1.cri"]
