@@ -10,6 +10,10 @@ cd "$(dirname "$0")"
 export CGO_ENABLED=0
 
 fault=$1 times=$2 groups=$3
+if ! [[ $times =~ ^[1-9][0-9]*$ ]]; then
+  echo "soak: TIMES: got '$times', expected a number from 1 on; set it with: make soak TIMES=20" >&2
+  exit 1
+fi
 if ! [[ $groups =~ ^[1-9][0-9]?$ ]]; then
   echo "soak: GROUPS: got '$groups', expected a number from 1 on; set it with: make soak GROUPS=2" >&2
   exit 1

@@ -26,8 +26,6 @@ import (
 )
 
 const (
-	// cleanTimeout is for all namespaces to be gone at the end.
-	cleanTimeout = 5 * time.Minute
 	// longRuns is how often what takes long is measured.
 	longRuns = 3
 )
@@ -203,13 +201,13 @@ func measureAll(ctx context.Context, o options) (_ *report, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer closeAtEnd(&err, workspace)
+	defer workspace.CloseAtEnd(&err)
 	b := &bench{Workspace: workspace, runs: o.runs, rows: o.rows}
 	if o.baseline != "" {
 		if b.baseline, err = openBaseline(ctx, o.baseline); err != nil {
 			return nil, err
 		}
-		defer closeAtEnd(&err, b.baseline.Workspace)
+		defer b.baseline.CloseAtEnd(&err)
 	}
 	if b.core, err = newCoreClient(); err != nil {
 		return nil, err
@@ -255,13 +253,6 @@ func measureAll(ctx context.Context, o options) (_ *report, err error) {
 		return nil, err
 	}
 	return report, os.WriteFile(path, []byte(kept.markdown(string(before), sectionTitles())), 0o644)
-}
-
-// closeAtEnd closes a workspace, also after an interrupt.
-func closeAtEnd(err *error, workspace *stack.Workspace) {
-	ctx, cancel := context.WithTimeout(context.Background(), cleanTimeout)
-	defer cancel()
-	*err = errors.Join(*err, workspace.Close(ctx))
 }
 
 // earlier is the program of another commit.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"stateful-postgres/internal/faults"
 )
@@ -61,7 +62,7 @@ func (s *soak) openGroups(ctx context.Context) error {
 		}
 	}
 	slots := make(chan struct{}, firstUpdates)
-	return errors.Join(each(s.allLanes(), func(l *lane) error {
+	return errors.Join(each(s.allLanes(), func(_ int, l *lane) error {
 		slots <- struct{}{}
 		defer func() { <-slots }()
 		if err := l.open(ctx); err != nil {
@@ -87,11 +88,11 @@ func (g *group) alive() []*lane {
 }
 
 // each does something with all lanes at the same time.
-func each(lanes []*lane, do func(*lane) error) []error {
+func each(lanes []*lane, do func(number int, l *lane) error) []error {
 	var group sync.WaitGroup
 	errs := make([]error, len(lanes))
 	for i, l := range lanes {
-		group.Go(func() { errs[i] = do(l) })
+		group.Go(func() { errs[i] = do(i, l) })
 	}
 	group.Wait()
 	return errs
@@ -99,7 +100,7 @@ func each(lanes []*lane, do func(*lane) error) []error {
 
 // freeNodes takes from the nodes what made them a group's.
 func (s *soak) freeNodes() {
-	ctx, cancel := context.WithTimeout(context.Background(), cleanTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), freeTimeout)
 	defer cancel()
 	for _, g := range s.groups {
 		s.Run(ctx, append(append([]string{"kubectl", "label", "node"}, g.nodes...), groupLabel+"-")...)
@@ -131,18 +132,16 @@ func (g *group) run(ctx context.Context, nodesFirst bool) error {
 
 // strikeLanes lets what happens to one stack strike each of them.
 func (g *group) strikeLanes(ctx context.Context) (struck bool, err error) {
-	var mutex sync.Mutex
-	errs := each(g.alive(), func(l *lane) error {
+	var some atomic.Bool
+	errs := each(g.alive(), func(_ int, l *lane) error {
 		kinds, times := g.soak.results.reserve(l.servers, g.soak.options.groups*g.soak.options.lanes[l.servers], l.own)
 		if len(kinds) == 0 {
 			return nil
 		}
-		mutex.Lock()
-		struck = true
-		mutex.Unlock()
+		some.Store(true)
 		return l.note(ctx, l.round(ctx, l.choose(kinds), times), kinds, times)
 	})
-	return struck, errors.Join(errs...)
+	return some.Load(), errors.Join(errs...)
 }
 
 // strikeNodes lets what happens to nodes strike all stacks of the group at once.

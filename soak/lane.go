@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"stateful-postgres/internal/faults"
 	"stateful-postgres/internal/stack"
 )
 
@@ -84,10 +83,6 @@ func (l *lane) list(ctx context.Context) error {
 	if err := listed.Err(); err != nil {
 		return err
 	}
-	all := map[string]faults.Fault{}
-	for _, fault := range faults.All() {
-		all[fault.Name] = fault
-	}
 	l.faults = map[string][]string{}
 	for line := range strings.Lines(listed.Stdout) {
 		words := strings.Fields(line)
@@ -95,7 +90,7 @@ func (l *lane) list(ctx context.Context) error {
 			continue
 		}
 		kind := l.soak.results.kind(words[1])
-		if l.faults[kind] == nil && !all[words[1]].OfNodes {
+		if l.faults[kind] == nil && !l.soak.results.faults[words[1]].OfNodes {
 			l.own = append(l.own, kind)
 		}
 		l.faults[kind] = append(l.faults[kind], words[1])

@@ -27,8 +27,8 @@ import (
 )
 
 const (
-	// cleanTimeout is for all namespaces to be gone at the end.
-	cleanTimeout = 5 * time.Minute
+	// freeTimeout is for the nodes to be as they were.
+	freeTimeout = 5 * time.Minute
 	// historyFolder is below .local.
 	historyFolder = "soak-results"
 	// defaultResults has a line for each run of verify durability.
@@ -144,11 +144,7 @@ func (s *soak) strike(ctx context.Context) (err error) {
 	if s.Workspace, err = stack.Open(ctx, "soak"); err != nil {
 		return err
 	}
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.Background(), cleanTimeout)
-		defer cancel()
-		err = errors.Join(err, s.Close(ctx))
-	}()
+	defer s.CloseAtEnd(&err)
 	described := s.Run(ctx, "git", "describe", "--always", "--dirty")
 	s.commit = strings.TrimSpace(described.Stdout)
 	if err := s.Build(ctx); err != nil {

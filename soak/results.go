@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -47,7 +48,8 @@ type results struct {
 	records []record
 	// reserved are faults that are about to strike.
 	reserved map[key]int
-	kinds    map[string]string
+	// faults are all, by their names.
+	faults map[string]faults.Fault
 }
 
 // key is a kind of fault that strikes so many servers.
@@ -65,9 +67,9 @@ func openResults(path string, times int) (*results, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &results{times: times, file: file, reserved: map[key]int{}, kinds: map[string]string{}}
+	r := &results{times: times, file: file, reserved: map[key]int{}, faults: map[string]faults.Fault{}}
 	for _, f := range faults.All() {
-		r.kinds[f.Name] = f.Kind
+		r.faults[f.Name] = f
 	}
 	lines := bufio.NewScanner(file)
 	lines.Buffer(nil, 16<<20)
@@ -83,13 +85,8 @@ func openResults(path string, times int) (*results, error) {
 
 func (r *results) close() error { return r.file.Close() }
 
-// kind is that of a fault.
-func (r *results) kind(name string) string {
-	if kind := r.kinds[name]; kind != "" {
-		return kind
-	}
-	return name
-}
+// kind is that of a fault. Those that need Pulumi or verify itself have one role.
+func (r *results) kind(name string) string { return cmp.Or(r.faults[name].Kind, name) }
 
 // complete says that all rows were looked at in the end: a run that was interrupted shows nothing.
 func (r record) complete() bool { return r.Rows != nil }
@@ -247,12 +244,10 @@ func (r *results) total(servers int) string {
 		sum.Failed += w.Failed
 		sum.Unknown += w.Unknown
 		sum.Survived += w.Survived
-		if one.Rows != nil {
-			found.Lost += one.Rows.Lost
-			found.Altered += one.Rows.Altered
-			found.Duplicated += one.Rows.Duplicated
-			found.Phantom += one.Rows.Phantom
-		}
+		found.Lost += one.Rows.Lost
+		found.Altered += one.Rows.Altered
+		found.Duplicated += one.Rows.Duplicated
+		found.Phantom += one.Rows.Phantom
 	}
 	return english.Sprintf("%s: %s, %d proven; %s, %d with a commit in flight; %s: %d acknowledged, %d failed, %d without an answer, of which %d are there; %d lost, %d altered, %d duplicated, %d phantom.",
 		plural(servers, "server"), plural(runs, "run"), proven, plural(struck, "fault"), inFlight, plural(sum.Attempted, "commit"),

@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -61,18 +60,11 @@ func (s *soak) together(ctx context.Context, lanes []*lane, names []string, time
 	struck := striker.round(ctx, names, times)
 	err := striker.note(ctx, struck, nil, 0)
 	first, unread := readHistory(filepath.Join(s.folder, struck.History))
-	var mutex sync.Mutex
-	ended := map[*lane]func() (record, error){}
-	for i, l := range observers {
-		ended[l] = ends[i]
-	}
-	errs := each(observers, func(l *lane) error {
-		seen, err := ended[l]()
+	errs := each(observers, func(number int, l *lane) error {
+		seen, err := ends[number]()
 		if err == nil && unread == nil {
 			err = l.count(&seen, first, struck.Durability.Faults)
 		}
-		mutex.Lock()
-		defer mutex.Unlock()
 		return errors.Join(err, l.note(ctx, seen, nil, 0))
 	})
 	return errors.Join(append(errs, err, unread)...)

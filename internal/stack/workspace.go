@@ -123,6 +123,16 @@ func (w *Workspace) Close(ctx context.Context) error {
 	return errors.Join(err, w.lock.Close())
 }
 
+// closeTimeout is for all namespaces to be gone at the end.
+const closeTimeout = 5 * time.Minute
+
+// CloseAtEnd is Close for a defer: its error joins err, and it also takes its time after an interrupt.
+func (w *Workspace) CloseAtEnd(err *error) {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	*err = errors.Join(*err, w.Close(ctx))
+}
+
 // removeLeftovers removes the stacks of workspaces whose process is gone.
 func (w *Workspace) removeLeftovers(ctx context.Context, parent string) error {
 	folders, err := os.ReadDir(parent)
