@@ -359,6 +359,67 @@ func TestStandbyWithOtherRowsIsAViolation(t *testing.T) {
 	}
 }
 
+// writeAllTheTime lets another client write to the table, until the test ends.
+func (s *several) writeAllTheTime() {
+	s.t.Helper()
+	conn, err := pgx.Connect(s.t.Context(), s.servers[s.primary].DSN("postgres"))
+	require.NoError(s.t, err)
+	ctx, stop := context.WithCancel(s.t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		for seq := 0; ; seq++ {
+			if _, err := conn.Exec(ctx, "insert into verify.rows values (99, $1, 'x')", seq); err != nil {
+				ended <- err
+				return
+			}
+		}
+	}()
+	s.t.Cleanup(func() {
+		require.Empty(s.t, ended, "it ended too early")
+		stop()
+		<-ended
+		_ = conn.Close(context.Background())
+	})
+}
+
+func TestRowsOfTheLedgerAreComparedWhileSomebodyElseWrites(t *testing.T) {
+	t.Parallel()
+	t.Run("all are there", func(t *testing.T) {
+		t.Parallel()
+		s := newSeveral(t, 2)
+		s.proven()
+		s.writeAllTheTime()
+		r := s.proven()
+		standbys := all(r, "standby rows")
+		require.Len(t, standbys, 2)
+		for i, standby := range standbys {
+			require.Equal(t, report.Passed, standby.Status)
+			require.Contains(t, standby.Detail, fmt.Sprintf("%s has the same 20 rows of this ledger", podName(i+1)))
+		}
+		require.Nil(t, r.Members[1].Rows, "how many there are was not counted")
+	})
+	t.Run("a row is missing", func(t *testing.T) {
+		t.Parallel()
+		s := newSeveral(t, 2)
+		s.proven()
+		other := s.servers[2]
+		other.Promote(t)
+		other.Exec(t, other.DSN("postgres"), "delete from verify.rows where seq = 3", "select pg_switch_wal()", "create table further()", "checkpoint")
+		other.StopFast(t)
+		other.BeStandbyOf(t, s.servers[0], "postgres-2")
+		other.Run(t)
+		s.writeAllTheTime()
+		r := s.look()
+		require.Equal(t, report.ExitViolated, r.ExitCode, r.Summary)
+		standbys := all(r, "standby rows")
+		require.Len(t, standbys, 2)
+		require.Equal(t, report.Passed, standbys[0].Status)
+		require.Equal(t, report.Violated, standbys[1].Status)
+		require.Contains(t, standbys[1].Detail, "postgres-2 has other rows of this ledger")
+		require.Equal(t, []any{"lost", int64(3)}, []any{standbys[1].Rows[0].Finding, standbys[1].Rows[0].Seq})
+	})
+}
+
 func TestMissingSynchronousStandby(t *testing.T) {
 	t.Parallel()
 	s := newSeveral(t, 2)

@@ -141,7 +141,7 @@ func (c *comparison) look(ctx context.Context, index bool) error {
 	if _, err := c.tx.Exec(ctx, noCompilation); err != nil {
 		return err
 	}
-	found, err := readTotal(ctx, c.tx)
+	found, err := All.read(ctx, c.tx)
 	if err != nil {
 		return err
 	}
@@ -189,13 +189,31 @@ const (
 	serializationFailure = "40001"
 )
 
-// Digest reads the whole table once, and returns what it holds.
-func Digest(ctx context.Context, conn *pgx.Conn) (payload.Digest, error) {
+// Selection is which rows of the table are read.
+type Selection struct {
+	// runs are the runs that they belong to; nil for all.
+	runs []int64
+}
+
+// All selects every row of the table.
+var All = &Selection{}
+
+// OfLedger selects the rows of the runs that a ledger knows.
+func OfLedger(state *ledger.State) *Selection {
+	selection := &Selection{runs: []int64{}}
+	for _, run := range state.Runs {
+		selection.runs = append(selection.runs, run.ID)
+	}
+	return selection
+}
+
+// Digest reads the selected rows once, and returns how many there are and what they hold.
+func (s *Selection) Digest(ctx context.Context, conn *pgx.Conn) (payload.Digest, error) {
 	for attempt := 1; ; attempt++ {
 		var found payload.Digest
 		err := server.Read(ctx, conn, func(tx pgx.Tx) (err error) {
 			if _, err = tx.Exec(ctx, noCompilation); err == nil {
-				found, err = readTotal(ctx, tx)
+				found, err = s.read(ctx, tx)
 			}
 			return err
 		})
@@ -211,14 +229,18 @@ func Digest(ctx context.Context, conn *pgx.Conn) (payload.Digest, error) {
 	}
 }
 
-// readTotal reads the whole table once, through the heap: what is there, whatever an index says.
-func readTotal(ctx context.Context, tx pgx.Tx) (payload.Digest, error) {
+// read reads the selected rows once, through the heap: what is there, whatever an index says.
+func (s *Selection) read(ctx context.Context, tx pgx.Tx) (payload.Digest, error) {
 	if _, err := tx.Exec(ctx, throughHeap); err != nil {
 		return payload.Digest{}, err
 	}
 	var rows int64
 	var sum string
-	err := tx.QueryRow(ctx, `select count(*), coalesce(sum(hashtextextended(payload, run # seq))::text, '') from verify.rows`).Scan(&rows, &sum)
+	query, arguments := `select count(*), coalesce(sum(hashtextextended(payload, run # seq))::text, '') from verify.rows`, []any(nil)
+	if s.runs != nil {
+		query, arguments = query+` where run = any($1)`, []any{s.runs}
+	}
+	err := tx.QueryRow(ctx, query, arguments...).Scan(&rows, &sum)
 	if err != nil {
 		return payload.Digest{}, err
 	}
