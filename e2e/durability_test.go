@@ -156,7 +156,7 @@ func TestMembersDurability(t *testing.T) {
 	m := openMembers(t, f, 3)
 	m.site.Writer.Halt()
 	// Those that the other tests of several servers do not meet.
-	kinds := []string{"restart", "standby-pod-kill", "all-process-kill", "leader-evict", "standby-partition", "leader-kubelet-stop", "apiserver-stop"}
+	kinds := []string{"restart", "standby-pod-kill", "all-process-kill", "leader-evict", "standby-partition", "leader-kubelet-stop", "apiserver-stop", "client-kill"}
 	said := f.durability(proven, "--fault", strings.Join(kinds, ","), "--every", "2s", "--times", "1", "--writers", "4", "--seed", "1")
 	f.requireStruck(said, kinds...)
 	f.requireCounted(said, m.query)
