@@ -67,7 +67,7 @@ func TestDurabilityOfOneServer(t *testing.T) {
 	f := setupFor(t, "durability", durabilityTimeout)
 	f.ownDisks(1)
 	f.up(1)
-	kinds := []string{"pod-delete", "pod-kill", "disk-full", "process-kill", "backend-kill", "evict", "restart", "scale", "client-kill"}
+	kinds := []string{"pod-delete", "pod-kill", "disk-full", "slow-disk", "process-kill", "backend-kill", "evict", "restart", "scale", "client-kill"}
 	history, page := filepath.Join(f.Folder, "history.json.gz"), filepath.Join(f.Folder, "page.html")
 	said := f.durability(proven, "--fault", strings.Join(kinds, ","), "--every", "2s", "--times", "1", "--writers", "4", "--seed", "1",
 		"--history", history, "--report", page)

@@ -4,6 +4,7 @@ go 1.26
 
 require (
 	github.com/coredns/coredns v1.14.7
+	github.com/moby/sys/mountinfo v0.7.2
 	github.com/pulumi/pulumi-kubernetes/provider/v4 v4.0.0-20260421181658-ec3b5cbc2087
 	github.com/pulumi/pulumi/pkg/v3 v3.228.0
 	github.com/pulumi/pulumi/sdk/v3 v3.228.0
@@ -275,7 +276,6 @@ require (
 	github.com/moby/ipvs v1.1.0 // indirect
 	github.com/moby/moby v28.3.3+incompatible // indirect
 	github.com/moby/spdystream v0.5.1 // indirect
-	github.com/moby/sys/mountinfo v0.7.2 // indirect
 	github.com/moby/sys/userns v0.1.0 // indirect
 	github.com/moby/term v0.5.2 // indirect
 	github.com/modern-go/concurrent v0.0.0-20180306012644-bacd9c7ef1dd // indirect

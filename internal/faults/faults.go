@@ -20,8 +20,7 @@ type Fault struct {
 	Name, Kind string
 	// Does says what happens, for a report.
 	Does string
-	// OfNodes says that it happens to nodes, with all that runs there. Only the local
-	// cluster can do that.
+	// OfNodes says that it happens to nodes, with all that runs there.
 	OfNodes bool
 	// Total says that nobody takes writes until it is undone.
 	Total bool
@@ -29,8 +28,10 @@ type Fault struct {
 	CutsOff bool
 	// Lasts is how long it has to last at least until it is undone, for others to notice it.
 	Lasts time.Duration
-	// members is how many servers it needs that follow each other, nodes how many nodes.
+	// members is how many servers it needs that follow each other, nodes how many nodes. local says that
+	// only the local cluster can do it.
 	members, nodes int
+	local          bool
 	// Strike lets it happen. What was struck is not nil also after an error when there
 	// is something to undo.
 	Strike func(context.Context, *Servers) (*Struck, error)
@@ -53,12 +54,12 @@ type act struct {
 	does string
 	// roles are those that it may happen to.
 	roles []role
-	// ofNodes, cutsOff, lasts, members and nodes are as in Fault. total is of a fault that happens to
+	// ofNodes, local, cutsOff, lasts, members and nodes are as in Fault. total is of a fault that happens to
 	// whoever takes the writes.
-	ofNodes, cutsOff, total bool
-	lasts                   time.Duration
-	members, nodes          int
-	strike                  func(ctx context.Context, s *Servers, pods []string) (*Struck, error)
+	ofNodes, local, cutsOff, total bool
+	lasts                          time.Duration
+	members, nodes                 int
+	strike                         func(ctx context.Context, s *Servers, pods []string) (*Struck, error)
 }
 
 // role says which servers a fault happens to.
@@ -96,14 +97,17 @@ var acts = []act{
 	{name: "drain", does: "the node of %s is drained", roles: []role{anyone, leader, standby}, nodes: 2, strike: drain},
 	{name: "claim-empty", does: "the volume of %s is emptied, and its pod deleted", roles: []role{standby}, members: 2, strike: emptyClaim},
 	{name: "disk-full", does: "the volume of %s is full, until somebody makes room", roles: []role{anyone, leader, standby}, total: true, strike: fillDisk},
-	{name: "node-kill", does: "the node of %s loses power, and comes back", roles: []role{anyone, leader, standby}, ofNodes: true, lasts: nodeAway, strike: onNodes("crash", "start")},
-	{name: "partition", does: "the node of %s is cut off from everybody, and connected again", roles: []role{anyone, leader, standby}, ofNodes: true, cutsOff: true, lasts: nodeAway, strike: onNodes("disconnect", "connect")},
-	{name: "kubelet-stop", does: "the kubelet of the node of %s stands still, and goes on", roles: []role{anyone, leader, standby}, ofNodes: true, lasts: kubeletStops, strike: stopKubelet},
+	{name: "slow-disk", does: "the disk of %s stands still for most of each half second", roles: []role{anyone, leader, standby}, local: true, lasts: diskIsSlow, strike: slowDisk},
+	{name: "node-kill", does: "the node of %s loses power, and comes back", roles: []role{anyone, leader, standby}, ofNodes: true, local: true, lasts: nodeAway, strike: onNodes("crash", "start")},
+	{name: "partition", does: "the node of %s is cut off from everybody, and connected again", roles: []role{anyone, leader, standby}, ofNodes: true, local: true, cutsOff: true, lasts: nodeAway, strike: onNodes("disconnect", "connect")},
+	{name: "kubelet-stop", does: "the kubelet of the node of %s stands still, and goes on", roles: []role{anyone, leader, standby}, ofNodes: true, local: true, lasts: kubeletStops, strike: stopKubelet},
 }
 
 const (
 	// nodeAway is longer than the others wait for a primary that they do not hear from (20 s, Patroni's ttl).
 	nodeAway = 25 * time.Second
+	// diskIsSlow is longer than Patroni leaves between two looks at its server (10 s, loop_wait).
+	diskIsSlow = 15 * time.Second
 	// kubeletStops is longer than Kubernetes waits for a node (40 s, node-monitor-grace-period).
 	kubeletStops = time.Minute
 	// apiServerStops is longer than the primary may go without renewing its lock (20 s, Patroni's ttl).
@@ -124,7 +128,7 @@ func All() []Fault {
 			all = append(all, Fault{
 				Name: r.prefix + a.name, Kind: cmp.Or(a.kind, a.name), Does: fmt.Sprintf(a.does, r.whose),
 				OfNodes: a.ofNodes, CutsOff: a.cutsOff, Lasts: a.lasts, Total: a.total && r.prefix != standby.prefix,
-				members: max(a.members, r.members), nodes: a.nodes,
+				members: max(a.members, r.members), nodes: a.nodes, local: a.local,
 				Strike: func(ctx context.Context, s *Servers) (*Struck, error) {
 					pods, err := r.choose(ctx, s)
 					if err != nil {
@@ -138,7 +142,7 @@ func All() []Fault {
 	all = append(all,
 		Fault{Name: "switchover", Kind: "switchover", Does: "the primary hands over, as before an update", members: 2, Strike: switchover},
 		Fault{Name: "restart", Kind: "restart", Does: "one pod after the other is restarted (kubectl rollout restart)", Strike: restart},
-		Fault{Name: APIServerStop, Kind: APIServerStop, Does: "the API server stands still, and goes on", OfNodes: true, Lasts: apiServerStops, Strike: stopAPIServer},
+		Fault{Name: APIServerStop, Kind: APIServerStop, Does: "the API server stands still, and goes on", OfNodes: true, local: true, Lasts: apiServerStops, Strike: stopAPIServer},
 	)
 	for _, order := range orders {
 		all = append(all, allNodes(order))
@@ -152,7 +156,7 @@ func (f Fault) Possible(s *Servers, nodes int) string {
 	switch {
 	case f.members > 1 && (!s.HighAvailability || s.Replicas < f.members):
 		return fmt.Sprintf("it needs %d servers with highAvailability", f.members)
-	case f.OfNodes && s.Localkube == nil:
+	case f.local && s.Localkube == nil:
 		return "it needs the local cluster, whose nodes are its own"
 	case nodes < f.nodes:
 		return fmt.Sprintf("it needs %d nodes", f.nodes)
@@ -304,7 +308,7 @@ const (
 
 // fillDisk fills a volume that has a file system of its own.
 func fillDisk(ctx context.Context, s *Servers, pods []string) (*Struck, error) {
-	claim, err := s.Output(ctx, "get", "pod", pods[0], "--output=jsonpath={.spec.volumes[?(@.persistentVolumeClaim)].persistentVolumeClaim.claimName}")
+	claim, err := s.claim(ctx, pods[0])
 	if err != nil {
 		return nil, err
 	}
@@ -341,6 +345,24 @@ func fillDisk(ctx context.Context, s *Servers, pods []string) (*Struck, error) {
 		err = nil
 	}
 	return struck, err
+}
+
+// slowDisk makes the volume of a server slow that has a disk of its own.
+func slowDisk(ctx context.Context, s *Servers, pods []string) (*Struck, error) {
+	node, err := s.Node(ctx, pods[0])
+	if err != nil {
+		return nil, err
+	}
+	claim, err := s.claim(ctx, pods[0])
+	if err != nil {
+		return nil, err
+	}
+	volume, err := s.Output(ctx, "get", "pvc", claim, "--output=jsonpath={.spec.volumeName}")
+	if err != nil {
+		return nil, err
+	}
+	return &Struck{Victims: pods, Undo: func(ctx context.Context) error { return s.localkube(ctx, "volume", "fast", node, volume) }},
+		s.localkube(ctx, "volume", "slow", node, volume)
 }
 
 // onNode tells the local cluster what happens to a node. One that comes back is waited for.
@@ -445,7 +467,7 @@ func allNodes(order []int) Fault {
 	}
 	return Fault{
 		Name: name, Kind: "node-kill", Does: fmt.Sprintf("all nodes lose power, and come back one at a time, those of the pods %v", order),
-		OfNodes: true, Total: true, members: len(order), nodes: len(order),
+		OfNodes: true, local: true, Total: true, members: len(order), nodes: len(order),
 		Strike: func(ctx context.Context, s *Servers) (*Struck, error) {
 			var nodes []string
 			for _, ordinal := range order {

@@ -77,6 +77,8 @@ func TestFaultsThatAreNotPossibleSayWhy(t *testing.T) {
 		{"leader-node-kill", three, 3, "it needs the local cluster, whose nodes are its own"},
 		{"leader-node-kill", local, 3, ""},
 		{"all-node-kill-2-0-1", local, 2, "it needs 3 nodes"},
+		{"slow-disk", one, 1, "it needs the local cluster, whose nodes are its own"},
+		{"leader-slow-disk", local, 1, ""},
 		{"apiserver-stop", three, 3, "it needs the local cluster, whose nodes are its own"},
 	} {
 		require.Equal(t, c.why, named(t, c.fault).Possible(c.s, c.nodes), c.fault)
@@ -129,6 +131,23 @@ func TestKillIsNotTakenForDoneWhenItFailed(t *testing.T) {
 			require.ErrorContains(t, err, c.want, c.name)
 		}
 	}
+}
+
+func TestSlowDiskIsMadeFastAgainAlsoWhenThatFailed(t *testing.T) {
+	t.Parallel()
+	s, _ := servers(t, 1, answers{{to: "spec.nodeName", says: "node-2"}, {to: "claimName", says: "data-0"}, {to: "pvc data-0", says: "pv-7"}})
+	var local []string
+	s.Localkube = func(_ context.Context, arguments ...string) error {
+		local = append(local, strings.Join(arguments, " "))
+		if arguments[1] == "slow" {
+			return errors.New("others write to it")
+		}
+		return nil
+	}
+	struck, err := named(t, "slow-disk").Strike(t.Context(), s)
+	require.ErrorContains(t, err, "others write to it")
+	require.NoError(t, struck.Undo(t.Context()))
+	require.Equal(t, []string{"volume slow node-2 pv-7", "volume fast node-2 pv-7"}, local)
 }
 
 // A volume that is a folder of the node's own disk is never filled.

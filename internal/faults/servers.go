@@ -21,8 +21,8 @@ type Servers struct {
 	// Kubectl runs kubectl in the namespace of the servers, with some standard input, and returns
 	// what it prints.
 	Kubectl func(ctx context.Context, input string, arguments ...string) (string, error)
-	// Localkube runs the local cluster's own command: node crash, start, disconnect or connect NODE, and
-	// process stop or start MACHINE COMPONENT. It is nil for a cluster whose nodes are not ours.
+	// Localkube runs the local cluster's own command: node crash, start, disconnect or connect NODE, process
+	// stop or start MACHINE COMPONENT, and volume slow or fast NODE VOLUME. It is nil for a cluster whose nodes are not ours.
 	Localkube func(ctx context.Context, arguments ...string) error
 	// Namespace and StatefulSet are their names.
 	Namespace, StatefulSet string
@@ -113,6 +113,11 @@ func (s *Servers) Query(ctx context.Context, statement string) (answer string, e
 // Node is where a pod runs.
 func (s *Servers) Node(ctx context.Context, pod string) (string, error) {
 	return s.Output(ctx, "get", "pod", pod, "--output=jsonpath={.spec.nodeName}")
+}
+
+// claim is that of a pod's data.
+func (s *Servers) claim(ctx context.Context, pod string) (string, error) {
+	return s.Output(ctx, "get", "pod", pod, "--output=jsonpath={.spec.volumes[?(@.persistentVolumeClaim)].persistentVolumeClaim.claimName}")
 }
 
 // Trusted are the servers besides the primary that have every acknowledged write.

@@ -67,7 +67,7 @@ func newCommand() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newUp(), newDown(), newStatus(), newNode(), newProcess(), newLoad(), newEnv(), newSupervise(), newMachine())
+	root.AddCommand(newUp(), newDown(), newStatus(), newNode(), newProcess(), newVolume(), newLoad(), newEnv(), newSupervise(), newMachine())
 	return root
 }
 
@@ -183,6 +183,35 @@ func newProcess() *cobra.Command {
 					return err
 				}
 				return c.Component(command.Context(), args[0], args[1], does)
+			},
+		})
+	}
+	return root
+}
+
+// newVolume is for tests of what happens when a disk is slow.
+func newVolume() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "volume",
+		Short: "Make a volume slow, or fast again: a test of what runs in the cluster",
+		Args:  cobra.NoArgs,
+		RunE:  func(command *cobra.Command, _ []string) error { return command.Help() },
+	}
+	for does, short := range map[string]string{
+		"slow": "Let nothing be written to a volume for most of each half second, for 5 minutes at most",
+		"fast": "Make a volume fast again",
+	} {
+		root.AddCommand(&cobra.Command{
+			Use:   does + " NODE VOLUME",
+			Short: short,
+			Long:  short + ". VOLUME is the name of a PersistentVolume that a pod on the node has mounted; it needs a disk of its own.",
+			Args:  cobra.ExactArgs(2),
+			RunE: func(command *cobra.Command, args []string) error {
+				c, err := newCluster()
+				if err != nil {
+					return err
+				}
+				return c.Volume(command.Context(), args[0], args[1], does)
 			},
 		})
 	}

@@ -139,6 +139,14 @@ func (c *Cluster) Component(ctx context.Context, machine, component, does string
 	return supervisor.Component(ctx, machine, component, does)
 }
 
+// Volume makes a volume of a node slow, or fast again.
+func (c *Cluster) Volume(ctx context.Context, node, volume, does string) error {
+	if _, err := c.running(ctx); err != nil {
+		return err
+	}
+	return supervisor.Volume(ctx, node, volume, does)
+}
+
 // plan decides about nodes and subnet: what was there before stays, if it can.
 func (c *Cluster) plan(nodes int) (topology.Topology, error) {
 	if nodes < 0 || nodes > topology.MaxNodes {

@@ -14,6 +14,7 @@ import (
 	"stateful-postgres/local/internal/machine"
 	"stateful-postgres/local/internal/network"
 	"stateful-postgres/local/internal/topology"
+	"stateful-postgres/local/internal/volume"
 )
 
 // Fault is what can happen to a node, or its end.
@@ -122,6 +123,45 @@ func (s *Supervisor) stopComponent(machineName, component string, stop bool) err
 	return fmt.Errorf("component %q of %s: expected one of %s", component, machineName, strings.Join(names, ", "))
 }
 
+// slowVolume makes a volume of a node slow, or fast again. What is so already stays so.
+func (s *Supervisor) slowVolume(nodeName, name string, slow bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	node, err := s.node(nodeName)
+	if err != nil {
+		return err
+	}
+	now := s.slow[name]
+	switch {
+	case !slow && now != nil:
+		delete(s.slow, name)
+		return now.End()
+	case !slow, now != nil:
+		return nil
+	case s.stopping:
+		return fmt.Errorf("the cluster is being stopped")
+	}
+	running := s.machines[node.Name]
+	if running == nil || !running.alive() {
+		return fmt.Errorf("node %s does not run", node.Name)
+	}
+	begun, err := volume.Begin(running.pid, name)
+	if err != nil {
+		return err
+	}
+	s.slow[name] = begun
+	return nil
+}
+
+// allFast makes every volume fast again.
+func (s *Supervisor) allFast() {
+	for name, slow := range s.slow {
+		if err := slow.End(); err != nil {
+			logf("volume %s: %v", name, err)
+		}
+	}
+}
+
 // outsidePID is how the host calls a process of the PID namespace that another one is the
 // first of. See NSpid in proc_pid_status(5).
 func outsidePID(first, inside int) (int, error) {
@@ -160,6 +200,11 @@ func outsidePID(first, inside int) (int, error) {
 // let it go on.
 func Component(ctx context.Context, machine, component, does string) error {
 	return do(ctx, http.MethodPost, "/machines/"+url.PathEscape(machine)+"/"+url.PathEscape(component)+"/"+does, nil)
+}
+
+// Volume asks the supervisor of this machine to make a volume of a node slow, or fast again.
+func Volume(ctx context.Context, node, volume, does string) error {
+	return do(ctx, http.MethodPost, "/nodes/"+url.PathEscape(node)+"/"+url.PathEscape(volume)+"/"+does, nil)
 }
 
 // Strike asks the supervisor of this machine to do something to a node, and

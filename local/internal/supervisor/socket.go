@@ -87,6 +87,11 @@ func (s *Supervisor) serve(listener net.Listener) *http.Server {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 		}
 	})
+	mux.HandleFunc("POST /nodes/{node}/{volume}/{does}", func(w http.ResponseWriter, r *http.Request) {
+		if err := s.slowVolume(r.PathValue("node"), r.PathValue("volume"), r.PathValue("does") == "slow"); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+		}
+	})
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: askTimeout}
 	go func() {
 		if err := server.Serve(ownersOnly{listener}); !errors.Is(err, http.ErrServerClosed) {

@@ -24,6 +24,7 @@ import (
 	"stateful-postgres/local/internal/network"
 	"stateful-postgres/local/internal/pki"
 	"stateful-postgres/local/internal/topology"
+	"stateful-postgres/local/internal/volume"
 )
 
 const (
@@ -46,8 +47,10 @@ type Supervisor struct {
 	restarts map[string]int
 	// crashed and disconnected are nodes that somebody took away.
 	crashed, disconnected map[string]bool
-	stopping              bool
-	stop                  context.CancelFunc
+	// slow are the volumes that somebody made slow.
+	slow     map[string]*volume.Slow
+	stopping bool
+	stop     context.CancelFunc
 }
 
 // running is a machine's process 1, seen from the host.
@@ -65,7 +68,7 @@ func Run(ctx context.Context, l layout.Layout, t topology.Topology) error {
 	s := &Supervisor{
 		layout: l, topology: t, started: time.Now(), stop: stop,
 		machines: map[string]*running{}, restarts: map[string]int{},
-		crashed: map[string]bool{}, disconnected: map[string]bool{},
+		crashed: map[string]bool{}, disconnected: map[string]bool{}, slow: map[string]*volume.Slow{},
 	}
 	listener, err := net.Listen("unix", socket)
 	if err != nil {
@@ -265,6 +268,7 @@ func (m *running) alive() bool {
 func (s *Supervisor) stopAll() {
 	s.mu.Lock()
 	s.stopping = true
+	s.allFast()
 	machines := s.machines
 	s.mu.Unlock()
 	var group sync.WaitGroup
