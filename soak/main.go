@@ -164,7 +164,11 @@ func (s *soak) strike(ctx context.Context) (err error) {
 	var running sync.WaitGroup
 	errs := make([]error, len(s.groups))
 	for i, g := range s.groups {
-		running.Go(func() { errs[i] = g.run(ctx, i%2 == 1) })
+		running.Go(func() {
+			if errs[i] = g.run(ctx, i%2 == 1); errs[i] != nil {
+				say("group %s: is struck no more: %v", g.name, errs[i])
+			}
+		})
 	}
 	running.Wait()
 	if err := errors.Join(append(errs, ctx.Err())...); err != nil || s.late() {

@@ -21,6 +21,8 @@ import (
 const (
 	// observersTimeout is for every lane to write.
 	observersTimeout = 2 * time.Minute
+	// enteredInLedger is how often a ledger has grown when commits are surely entered in it.
+	enteredInLedger = 4
 	// exitInterrupted is verify's exit code after Ctrl-C.
 	exitInterrupted = 130
 )
@@ -47,7 +49,7 @@ func (s *soak) stopAPIServer(ctx context.Context) error {
 func (s *soak) together(ctx context.Context, lanes []*lane, names []string, times int) error {
 	striker, observers := lanes[0], lanes[1:]
 	say("%s: %s, %s, beneath %s", striker.name, strings.Join(names, ", "), plural(times, "time"), plural(len(lanes), "stack"))
-	ends := make([]func() (record, error), len(observers))
+	ends := make([]func() (record, bool), len(observers))
 	for i, l := range observers {
 		var err error
 		if ends[i], err = l.observe(ctx); err != nil {
@@ -61,8 +63,11 @@ func (s *soak) together(ctx context.Context, lanes []*lane, names []string, time
 	err := striker.note(ctx, struck, nil, 0)
 	first, unread := readHistory(filepath.Join(s.folder, struck.History))
 	errs := each(observers, func(number int, l *lane) error {
-		seen, err := ends[number]()
-		if err == nil && unread == nil {
+		seen, all := ends[number]()
+		var err error
+		if !all {
+			say("%s: did not write until the end: nothing is counted", l.name)
+		} else if unread == nil {
 			err = l.count(&seen, first, struck.Durability.Faults)
 		}
 		return errors.Join(err, l.note(ctx, seen, nil, 0))
@@ -70,20 +75,28 @@ func (s *soak) together(ctx context.Context, lanes []*lane, names []string, time
 	return errors.Join(append(errs, err, unread)...)
 }
 
-// untilAllWrite returns when verify enters something in the ledger of each lane.
+// untilAllWrite returns when verify enters one thing after the other in the ledger of each lane: first the
+// run, and then commits.
 func untilAllWrite(ctx context.Context, lanes []*lane) error {
+	sizes, grew := map[*lane]int64{}, map[*lane]int{}
 	return faults.Until(ctx, "all stacks to be written to", observersTimeout, func(context.Context) (string, bool) {
+		var not []string
 		for _, l := range lanes {
-			if info, err := os.Stat(l.Ledger()); err != nil || time.Since(info.ModTime()) > 2*time.Second {
-				return l.name + " is not", false
+			if info, err := os.Stat(l.Ledger()); err == nil && info.Size() != sizes[l] {
+				sizes[l] = info.Size()
+				grew[l]++
+			}
+			if grew[l] < enteredInLedger {
+				not = append(not, l.name)
 			}
 		}
-		return "", true
+		return strings.Join(not, ", ") + " are not", len(not) == 0
 	})
 }
 
-// observe writes to the lane's stack until end is called, which has verify look at every row then.
-func (l *lane) observe(ctx context.Context) (end func() (record, error), err error) {
+// observe writes to the lane's stack until end is called, which has verify look at every row then. End says
+// whether it wrote until then.
+func (l *lane) observe(ctx context.Context) (end func() (seen record, all bool), err error) {
 	on := l.Kubectl(ctx, "get", "pods", "--output=jsonpath={.items[*].spec.nodeName}")
 	if err := on.Err(); err != nil {
 		return nil, err
@@ -97,17 +110,17 @@ func (l *lane) observe(ctx context.Context) (end func() (record, error), err err
 	if err := command.Start(); err != nil {
 		return nil, err
 	}
-	return func() (record, error) {
+	return func() (record, bool) {
 		_ = command.Process.Signal(syscall.SIGINT)
 		_ = command.Wait()
 		wrote := l.record(began, history, stack.Result{Arguments: command.Args, Stdout: stdout.String(), Output: stdout.String() + output.String(), ExitCode: command.ProcessState.ExitCode()})
 		if wrote.ExitCode != exitInterrupted {
-			return wrote, fmt.Errorf("%s: ended by itself with exit code %d: %s", l.name, wrote.ExitCode, wrote.Summary)
+			return wrote, false
 		}
 		looked := l.record(began, history, l.Check(ctx, "--output", "json", "--rows", "0"))
 		looked.Durability = wrote.Durability
 		looked.Seconds = time.Since(began).Seconds()
-		return looked, nil
+		return looked, true
 	}, nil
 }
 
