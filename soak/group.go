@@ -31,16 +31,16 @@ type group struct {
 	turns int
 }
 
-// openGroups makes the stacks, on the last nodes of the cluster.
+// openGroups makes the stacks, on the last nodes of the cluster that no other soak has.
 func (s *soak) openGroups(ctx context.Context) error {
-	listed := s.Run(ctx, "kubectl", "get", "nodes", "--output=jsonpath={.items[*].metadata.name}")
+	listed := s.Run(ctx, "kubectl", "get", "nodes", "--selector=!"+groupLabel, "--output=jsonpath={.items[*].metadata.name}")
 	if err := listed.Err(); err != nil {
 		return err
 	}
 	nodes := strings.Fields(listed.Stdout)
 	wanted := s.options.groups*groupNodes + 1
 	if len(nodes) < wanted {
-		return fmt.Errorf("the cluster has %d nodes, and these stacks take %d, one of them for everything else: make cluster NODES=%d", len(nodes), wanted, wanted)
+		return fmt.Errorf("the cluster has %d nodes that no other soak uses, and these stacks take %d, one of them for everything else: give it more with make cluster NODES=...", len(nodes), wanted)
 	}
 	for number := range s.options.groups {
 		last := len(nodes) - groupNodes

@@ -22,7 +22,7 @@ const (
 	clientKill = "client-kill"
 	// clientRows are acknowledged before a client is killed.
 	clientRows    = 500
-	clientTimeout = time.Minute
+	clientTimeout = 2 * time.Minute
 	clientPoll    = 50 * time.Millisecond
 )
 
