@@ -21,7 +21,7 @@ const (
 	firstUpdates = 3
 )
 
-// group is some nodes, and the stacks on them.
+// group is some nodes, and the stacks on them. Its name is the number of the first of them.
 type group struct {
 	soak  *soak
 	name  string
@@ -42,9 +42,9 @@ func (s *soak) openGroups(ctx context.Context) error {
 	if len(nodes) < wanted {
 		return fmt.Errorf("the cluster has %d nodes that no other soak uses, and these stacks take %d, one of them for everything else: give it more with make cluster NODES=...", len(nodes), wanted)
 	}
-	for number := range s.options.groups {
+	for range s.options.groups {
 		last := len(nodes) - groupNodes
-		g := &group{soak: s, name: fmt.Sprint(number + 1), nodes: nodes[last:]}
+		g := &group{soak: s, name: strings.TrimPrefix(nodes[last], "node-"), nodes: nodes[last:]}
 		nodes = nodes[:last]
 		s.groups = append(s.groups, g)
 		for _, arguments := range [][]string{
