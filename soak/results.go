@@ -146,6 +146,10 @@ func (r *results) add(one record, kinds []string, times int) error {
 	for _, kind := range kinds {
 		r.reserved[key{one.Servers, kind}] -= times
 	}
+	if one.ExitCode < 0 || one.ExitCode == exitInterrupted {
+		// Somebody ended the soak: nothing is known of it.
+		return nil
+	}
 	line, err := json.Marshal(one)
 	if err != nil {
 		return err

@@ -155,6 +155,10 @@ func open[C any](ctx context.Context, w *way, connect func(context.Context, *pgx
 	opened, index, err := server.First(ctx, candidates, discard)
 	switch {
 	case err != nil:
+		// The next attempt begins at another address: one may still lead to where the server was before.
+		if len(addresses) > 0 {
+			w.usedAddress = addresses[(index+1)%len(addresses)]
+		}
 	case index < len(addresses):
 		w.usedVia, w.usedAddress = w.via, addresses[index]
 	default:

@@ -14,9 +14,11 @@ import (
 )
 
 const (
-	// connectTimeout is for one attempt to connect, connectPause between two.
+	// connectTimeout is for one attempt to connect. connectPause is between the first two, and twice as
+	// long each time up to longestPause: to let a client in takes the server more than to say no.
 	connectTimeout = 3 * time.Second
 	connectPause   = 20 * time.Millisecond
+	longestPause   = 250 * time.Millisecond
 	// drain is how long the answer to a COMMIT is waited for: shorter than elsewhere, because a server
 	// whose node is gone never answers, and everything else goes on meanwhile.
 	drain = 10 * time.Second
@@ -41,8 +43,9 @@ type client struct {
 	// pace is shared by all clients that write.
 	pace    *rate.Limiter
 	session *commit.Session
-	// broke says that there was one before.
+	// broke says that there was one before. pause is how long it is waited before another is opened.
 	broke bool
+	pause time.Duration
 	// since is when the transaction began that is not answered yet, in nanoseconds of the clock; 0
 	// between two.
 	since atomic.Int64
@@ -65,7 +68,7 @@ func (c *client) problem() error {
 	return c.last
 }
 
-// connected returns the connection, or nil when there is none yet: try again after a pause.
+// connected returns the connection, or nil after a pause when there is none yet: try again.
 func (c *client) connected(ctx context.Context) *commit.Session {
 	// A primary that another one has taken the place of tells that it is a standby.
 	if c.session != nil && (!c.session.Usable() || c.session.Standby()) {
@@ -79,9 +82,11 @@ func (c *client) connected(ctx context.Context) *commit.Session {
 	session, err := c.connector.Open(attempt)
 	if err != nil {
 		c.met(err)
+		c.pause = min(max(2*c.pause, connectPause), longestPause)
+		pause(ctx, c.pause)
 		return nil
 	}
-	session.Drain = drain
+	session.Drain, c.pause = drain, 0
 	c.session = session
 	if c.broke {
 		c.meter.reconnected()
@@ -147,7 +152,6 @@ func (w *writer) run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		session := w.connected(ctx)
 		if session == nil {
-			pause(ctx, connectPause)
 			continue
 		}
 		if w.pace.Wait(ctx) != nil {

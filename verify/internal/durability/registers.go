@@ -34,7 +34,6 @@ func (r *registers) run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		session := r.connected(ctx)
 		if session == nil {
-			pause(ctx, connectPause)
 			continue
 		}
 		r.operations.Use(session)

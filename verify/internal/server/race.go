@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // headStart is what each of several addresses has before the next one is tried as well. One that
@@ -18,8 +20,10 @@ type Candidate[C any] struct {
 }
 
 // First tries candidates in their order, each some time after the one before or as soon as that has
-// failed, and returns what the first one yields and its index. A server that refuses the client for
-// good ends it: every way leads to that one. What others yield too late is discarded.
+// failed, and returns what the first one yields and its index. A server that answers and lets the client
+// not in ends it, because every way leads to that one: a server that starts has enough to do without
+// being asked over each of them. The index is its candidate's then. What others yield too late is
+// discarded.
 func First[C any](ctx context.Context, candidates []Candidate[C], discard func(C)) (C, int, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -65,8 +69,8 @@ func First[C any](ctx context.Context, candidates []Candidate[C], discard func(C
 				return r.value, r.index, nil
 			}
 			failures = append(failures, r.err)
-			if _, refusal := judge(r.err); refusal != nil && refusal.Code != "" {
-				return none, 0, r.err
+			if toldByServer(r.err) {
+				return none, r.index, r.err
 			}
 			if ended == started && started < len(candidates) && time.Now().Before(candidates[started].NotBefore) {
 				// What is left is not to be tried yet, and nothing else goes on.
@@ -78,4 +82,10 @@ func First[C any](ctx context.Context, candidates []Candidate[C], discard func(C
 		}
 	}
 	return none, 0, errors.Join(failures...)
+}
+
+// toldByServer says whether an error is an answer of a server.
+func toldByServer(err error) bool {
+	var told *pgconn.PgError
+	return errors.As(err, &told)
 }

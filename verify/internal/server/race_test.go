@@ -86,6 +86,20 @@ func TestServerThatRefusesEndsTheRace(t *testing.T) {
 	require.Equal(t, "28P01", refusal.Code)
 }
 
+// A server that starts is asked once, not over each way to it.
+func TestServerThatAnswersIsNotAskedOverEveryWay(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int32
+	starting := func(conn net.Conn) {
+		asked.Add(1)
+		refuse("57P03", "the database system is starting up")(conn)
+	}
+	_, index, err := server.First(t.Context(), candidates(t, closed(t), listen(t, starting), listen(t, starting), listen(t, starting)), discard)
+	require.ErrorContains(t, err, "starting up")
+	require.Equal(t, 1, index, "the way that led to it")
+	require.EqualValues(t, 1, asked.Load())
+}
+
 func TestWhatComesTooLateIsDiscarded(t *testing.T) {
 	t.Parallel()
 	late := make(chan struct{})
