@@ -19,7 +19,7 @@ const (
 	// mostRounds is how often each fault strikes in one run of verify durability at most: then all rows
 	// are read.
 	mostRounds = 2
-	// mostFailures is after how many runs in a row that proved nothing a lane ends.
+	// mostFailures is after how many such runs in a row a lane ends.
 	mostFailures = 3
 	writers      = 4
 )
@@ -36,7 +36,7 @@ type lane struct {
 	own    []string
 	// on are the nodes of its servers when it last began to write while others strike.
 	on []string
-	// failures are the runs in a row that proved nothing. A lane that is over is struck no more.
+	// failures are the runs in a row that proved nothing, and in which no fault came to its end. A lane that is over is struck no more.
 	failures int
 	over     bool
 }
@@ -139,7 +139,7 @@ func (l *lane) note(ctx context.Context, r record, kinds []string, times int) er
 	l.say(r)
 	switch {
 	case ctx.Err() != nil:
-	case r.ExitCode == 0:
+	case r.ExitCode == 0, slices.ContainsFunc(r.Durability.Faults, func(f stack.DurabilityFault) bool { return f.Problem == "" }):
 		l.failures = 0
 	case r.ExitCode == exitViolated:
 		// Whatever comes next would tell of the same rows.
@@ -147,7 +147,7 @@ func (l *lane) note(ctx context.Context, r record, kinds []string, times int) er
 	default:
 		if l.failures++; l.failures == mostFailures {
 			l.over = true
-			say("%s: is struck no more: %d runs in a row proved nothing", l.name, l.failures)
+			say("%s: is struck no more: in %d runs in a row no fault came to its end", l.name, l.failures)
 		}
 	}
 	return nil
