@@ -110,8 +110,10 @@ const (
 	diskIsSlow = 15 * time.Second
 	// kubeletStops is longer than Kubernetes waits for a node (40 s, node-monitor-grace-period).
 	kubeletStops = time.Minute
-	// apiServerStops is longer than the primary may go without renewing its lock (20 s, Patroni's ttl).
-	apiServerStops = 40 * time.Second
+	// apiServerStops is longer than the primary may go without renewing its lock (20 s, Patroni's ttl), and
+	// shorter than Kubernetes waits for nodes (40 s, node-monitor-grace-period): all of them would be given
+	// up at once, which is another fault.
+	apiServerStops = 30 * time.Second
 )
 
 // orders are those in which three nodes come back.
