@@ -20,7 +20,8 @@ type Fault struct {
 	Name, Kind string
 	// Does says what happens, for a report.
 	Does string
-	// OfNodes says that it happens to nodes, with all that runs there.
+	// OfNodes says that it happens to nodes, with all that runs there. Only the local
+	// cluster can do that.
 	OfNodes bool
 	// Total says that nobody takes writes until it is undone.
 	Total bool
@@ -29,7 +30,7 @@ type Fault struct {
 	// Lasts is how long it has to last at least until it is undone, for others to notice it.
 	Lasts time.Duration
 	// members is how many servers it needs that follow each other, nodes how many nodes. local says that
-	// only the local cluster can do it.
+	// only the local cluster can do it, also where it happens to no node.
 	members, nodes int
 	local          bool
 	// Strike lets it happen. What was struck is not nil also after an error when there
@@ -98,9 +99,9 @@ var acts = []act{
 	{name: "claim-empty", does: "the volume of %s is emptied, and its pod deleted", roles: []role{standby}, members: 2, strike: emptyClaim},
 	{name: "disk-full", does: "the volume of %s is full, until somebody makes room", roles: []role{anyone, leader, standby}, total: true, strike: fillDisk},
 	{name: "slow-disk", does: "the disk of %s stands still for most of each half second", roles: []role{anyone, leader, standby}, local: true, lasts: diskIsSlow, strike: slowDisk},
-	{name: "node-kill", does: "the node of %s loses power, and comes back", roles: []role{anyone, leader, standby}, ofNodes: true, local: true, lasts: nodeAway, strike: onNodes("crash", "start")},
-	{name: "partition", does: "the node of %s is cut off from everybody, and connected again", roles: []role{anyone, leader, standby}, ofNodes: true, local: true, cutsOff: true, lasts: nodeAway, strike: onNodes("disconnect", "connect")},
-	{name: "kubelet-stop", does: "the kubelet of the node of %s stands still, and goes on", roles: []role{anyone, leader, standby}, ofNodes: true, local: true, lasts: kubeletStops, strike: stopKubelet},
+	{name: "node-kill", does: "the node of %s loses power, and comes back", roles: []role{anyone, leader, standby}, ofNodes: true, lasts: nodeAway, strike: onNodes("crash", "start")},
+	{name: "partition", does: "the node of %s is cut off from everybody, and connected again", roles: []role{anyone, leader, standby}, ofNodes: true, cutsOff: true, lasts: nodeAway, strike: onNodes("disconnect", "connect")},
+	{name: "kubelet-stop", does: "the kubelet of the node of %s stands still, and goes on", roles: []role{anyone, leader, standby}, ofNodes: true, lasts: kubeletStops, strike: stopKubelet},
 }
 
 const (
@@ -144,7 +145,7 @@ func All() []Fault {
 	all = append(all,
 		Fault{Name: "switchover", Kind: "switchover", Does: "the primary hands over, as before an update", members: 2, Strike: switchover},
 		Fault{Name: "restart", Kind: "restart", Does: "one pod after the other is restarted (kubectl rollout restart)", Strike: restart},
-		Fault{Name: APIServerStop, Kind: APIServerStop, Does: "the API server stands still, and goes on", OfNodes: true, local: true, Lasts: apiServerStops, Strike: stopAPIServer},
+		Fault{Name: APIServerStop, Kind: APIServerStop, Does: "the API server stands still, and goes on", OfNodes: true, Lasts: apiServerStops, Strike: stopAPIServer},
 	)
 	for _, order := range orders {
 		all = append(all, allNodes(order))
@@ -158,7 +159,7 @@ func (f Fault) Possible(s *Servers, nodes int) string {
 	switch {
 	case f.members > 1 && (!s.HighAvailability || s.Replicas < f.members):
 		return fmt.Sprintf("it needs %d servers with highAvailability", f.members)
-	case f.local && s.Localkube == nil:
+	case (f.OfNodes || f.local) && s.Localkube == nil:
 		return "it needs the local cluster, whose nodes are its own"
 	case nodes < f.nodes:
 		return fmt.Sprintf("it needs %d nodes", f.nodes)
@@ -469,7 +470,7 @@ func allNodes(order []int) Fault {
 	}
 	return Fault{
 		Name: name, Kind: "node-kill", Does: fmt.Sprintf("all nodes lose power, and come back one at a time, those of the pods %v", order),
-		OfNodes: true, local: true, Total: true, members: len(order), nodes: len(order),
+		OfNodes: true, Total: true, members: len(order), nodes: len(order),
 		Strike: func(ctx context.Context, s *Servers) (*Struck, error) {
 			var nodes []string
 			for _, ordinal := range order {

@@ -322,6 +322,18 @@ func TestStandbyThatLagsIsNotComparedAndNotProven(t *testing.T) {
 	s.proven()
 }
 
+// letGoItsOwnWay has the last server take writes of its own, and come back as a standby.
+func (s *several) letGoItsOwnWay(statement string) {
+	s.t.Helper()
+	other := s.servers[2]
+	other.Promote(s.t)
+	// Further than the primary will have come.
+	other.Exec(s.t, other.DSN("postgres"), statement, "select pg_switch_wal()", "create table further()", "checkpoint")
+	other.StopFast(s.t)
+	other.BeStandbyOf(s.t, s.servers[0], "postgres-2")
+	other.Run(s.t)
+}
+
 // A copy that went its own way and comes back as a standby has the rows of its own way.
 func TestStandbyWithOtherRowsIsAViolation(t *testing.T) {
 	t.Parallel()
@@ -337,13 +349,7 @@ func TestStandbyWithOtherRowsIsAViolation(t *testing.T) {
 			t.Parallel()
 			s := newSeveral(t, 2)
 			s.proven()
-			other := s.servers[2]
-			other.Promote(t)
-			// Further than the primary will have come.
-			other.Exec(t, other.DSN("postgres"), test.statement, "select pg_switch_wal()", "create table further()", "checkpoint")
-			other.StopFast(t)
-			other.BeStandbyOf(t, s.servers[0], "postgres-2")
-			other.Run(t)
+			s.letGoItsOwnWay(test.statement)
 			r := s.look()
 			require.Equal(t, report.ExitViolated, r.ExitCode)
 			requireCheck(t, r, "timelines", report.Unknown, "postgres-2 receives no log of the primary")
@@ -402,12 +408,7 @@ func TestRowsOfTheLedgerAreComparedWhileSomebodyElseWrites(t *testing.T) {
 		t.Parallel()
 		s := newSeveral(t, 2)
 		s.proven()
-		other := s.servers[2]
-		other.Promote(t)
-		other.Exec(t, other.DSN("postgres"), "delete from verify.rows where seq = 3", "select pg_switch_wal()", "create table further()", "checkpoint")
-		other.StopFast(t)
-		other.BeStandbyOf(t, s.servers[0], "postgres-2")
-		other.Run(t)
+		s.letGoItsOwnWay("delete from verify.rows where seq = 3")
 		s.writeAllTheTime()
 		r := s.look()
 		require.Equal(t, report.ExitViolated, r.ExitCode, r.Summary)

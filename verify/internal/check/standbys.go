@@ -160,7 +160,7 @@ func (c *Checker) reportStandbys(ctx context.Context, standbys []*compared, whic
 	}
 }
 
-// ofWhat says which rows were compared when it were not all.
+// ofWhat says which rows were compared, where these were not all.
 func ofWhat(which *rows.Selection) string {
 	if which == rows.All {
 		return ""
