@@ -21,6 +21,10 @@ const (
 	loadPeakTarget = 128 << 20
 
 	rateTime = 10 * time.Second
+	// readBackTarget is of reading everything back at the end to one pass of psql.
+	readBackTarget = 1.0
+	readBackRows   = 5_000_000
+
 	// shortTime and longTime are what memory is compared after.
 	shortTime, longTime = time.Minute, 10 * time.Minute
 )
@@ -166,4 +170,43 @@ func measureLong(ctx context.Context, b *bench) (_ findings, err error) {
 		target: fmt.Sprintf("under %d MiB, flat: at most %.1f times", loadPeakTarget>>20, flatTarget),
 		met:    yesOrNo(peaks[1] < loadPeakTarget && ratio <= flatTarget),
 	}}}, nil
+}
+
+// measureReadBack compares what verify durability does at the end, which is to read every row back and to
+// write nothing, with one pass of psql.
+func measureReadBack(ctx context.Context, b *bench) (_ findings, err error) {
+	if err := lookForPsql(); err != nil {
+		return findings{}, err
+	}
+	t := &tables{bench: b, times: series{}, peaks: peaks{}}
+	if err := t.start(ctx, readBackRows); err != nil {
+		return findings{}, err
+	}
+	defer func() { err = errors.Join(err, t.Remove()) }()
+	const database = "readback"
+	t.say("readback: %s rows", grouped(readBackRows))
+	if _, err := t.fill(ctx, database, readBackRows); err != nil {
+		return findings{}, err
+	}
+	if err := t.settle(ctx, database); err != nil {
+		return findings{}, err
+	}
+	readBack := func(ctx context.Context) (time.Duration, error) {
+		return t.check(ctx, database, readBackRows, 0, "--rows=0")
+	}
+	pass := t.psql(database, sumStatement)
+	for _, warm := range []step{readBack, pass} {
+		if _, err := warm(ctx); err != nil {
+			return findings{}, err
+		}
+	}
+	for range b.runs {
+		if err := errors.Join(t.times.add(ctx, "psql", pass), t.times.add(ctx, "verify", readBack)); err != nil {
+			return findings{}, err
+		}
+	}
+	return findings{
+		rows:  []row{beside("final read-back of "+grouped(readBackRows)+" rows", t.times["verify"], "one pass of psql", t.times["psql"], readBackTarget)},
+		notes: []string{"The read-back is `verify check --rows=0`, which reads as `verify durability` does at its end. One pass of psql: `" + sumStatement + "`. In turns, after one of each."},
+	}, nil
 }

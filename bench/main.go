@@ -52,13 +52,19 @@ type options struct {
 	set []*flag.Flag
 }
 
-// command is how all this was asked for, without paths of this machine.
+// plainWord needs no quotes in a shell.
+var plainWord = regexp.MustCompile(`^[\w./:=-]+$`)
+
+// command is how all this was asked for, as it is typed in a shell, without paths of this machine.
 func (o options) command(baseline *earlier) string {
 	words := []string{"go run ./bench"}
 	for _, f := range o.set {
 		value := f.Value.String()
 		if f.Name == "baseline" {
 			value = "CHECKOUT-OF-" + baseline.commit
+		}
+		if !plainWord.MatchString(value) {
+			value = "'" + strings.ReplaceAll(value, "'", `'\''`) + "'"
 		}
 		words = append(words, "-"+f.Name, value)
 	}
@@ -145,6 +151,7 @@ var parts = []part{
 	{name: "faults", section: membersSection, measure: measureFaults, nodes: 3},
 	{name: "commits", section: membersSection, measure: measureCommits, nodes: 3},
 	{name: "rates", section: durabilitySection, measure: measureRates},
+	{name: "readback", section: durabilitySection, measure: measureReadBack},
 	{name: "long", section: durabilitySection, measure: measureLong},
 }
 

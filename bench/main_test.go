@@ -83,6 +83,13 @@ func TestImpossibleOptionsAreRefused(t *testing.T) {
 	}
 }
 
+func TestReportNamesACommandThatAShellTakes(t *testing.T) {
+	t.Parallel()
+	o, err := readOptions([]string{"-run", "rates|long"})
+	require.NoError(t, err)
+	require.Equal(t, "go run ./bench -run 'rates|long'", o.command(nil))
+}
+
 func TestReportNamesNoPathOfTheMachine(t *testing.T) {
 	t.Parallel()
 	o, err := readOptions([]string{"-baseline", "/some/where", "-runs", "3"})

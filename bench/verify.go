@@ -72,12 +72,18 @@ func lookForPsql() error {
 	return nil
 }
 
-func (t *tables) measure(ctx context.Context) (err error) {
-	if err := checkFreeDisk(t.Folder, t.rows*bytesPerRow+bytesBesides); err != nil {
+// start starts a server with room for some rows.
+func (t *tables) start(ctx context.Context, rows int64) (err error) {
+	if err := checkFreeDisk(t.Folder, rows*bytesPerRow+bytesBesides); err != nil {
 		return err
 	}
 	t.say("a PostgreSQL of this run's own")
-	if t.postgres, err = startPostgres(ctx, filepath.Join(t.Folder, "postgres")); err != nil {
+	t.postgres, err = startPostgres(ctx, filepath.Join(t.Folder, "postgres"))
+	return err
+}
+
+func (t *tables) measure(ctx context.Context) (err error) {
+	if err := t.start(ctx, t.rows); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, t.Remove()) }()
@@ -193,11 +199,16 @@ func (t *tables) compareFill(ctx context.Context, rows int64) error {
 	return t.exec(ctx, "postgres", "drop database origin")
 }
 
+// settle leaves the server nothing to do later.
+func (t *tables) settle(ctx context.Context, database string) error {
+	return t.exec(ctx, database, "vacuum (analyze) verify.rows", "checkpoint")
+}
+
 // compareChecks measures the check of a table beside one pass of psql over it,
 // and on request the check that finds one altered row.
 func (t *tables) compareChecks(ctx context.Context, database string, rows int64, altered bool) error {
 	t.say("check, %s rows: warming up", grouped(rows))
-	if err := t.exec(ctx, database, "vacuum (analyze) verify.rows", "checkpoint"); err != nil {
+	if err := t.settle(ctx, database); err != nil {
 		return err
 	}
 	check := func(expectedAltered int64) step {
@@ -230,12 +241,12 @@ func (t *tables) compareChecks(ctx context.Context, database string, rows int64,
 }
 
 // check checks a table, and makes sure of what it says.
-func (t *tables) check(ctx context.Context, database string, rows, altered int64) (time.Duration, error) {
+func (t *tables) check(ctx context.Context, database string, rows, altered int64, flags ...string) (time.Duration, error) {
 	expected, verdict := 0, "proven"
 	if altered > 0 {
 		expected, verdict = 1, "violated"
 	}
-	done, err := t.verify(ctx, expected, database, "check")
+	done, err := t.verify(ctx, expected, database, append([]string{"check"}, flags...)...)
 	if err != nil {
 		return 0, err
 	}
