@@ -15,7 +15,7 @@ import (
 )
 
 var (
-	interruptTimes = flag.Int("interrupts", 4, "how often an update is interrupted at a random moment, with one server and with three")
+	interruptTimes = flag.Int("interrupts", 4, "how many updates are interrupted at a random moment, with one server and with three")
 	interruptSeed  = flag.Uint64("interrupt-seed", 0, "decides about the moments (default: others each time)")
 )
 
@@ -31,16 +31,16 @@ func moments(t *testing.T) *rand.Rand {
 }
 
 // interruptUp starts `pulumi up` and ends it after some time: as Ctrl-C does, or with every process that
-// it has started. An update may have come to its end before.
-func (f *fixture) interruptUp(after time.Duration, kill bool) {
+// it has started. It says whether the update had not come to its end before.
+func (f *fixture) interruptUp(after time.Duration, kill bool) (interrupted bool) {
 	f.t.Helper()
 	command, output, ended := f.beginUp()
 	how := "SIGINT"
 	select {
 	case err := <-ended:
 		require.NoError(f.t, err, "%s", output)
-		f.t.Logf("the update came to its end within %s", after)
-		return
+		f.t.Logf("the update came to its end within %s: it does not count", after.Round(10*time.Millisecond))
+		return false
 	case <-time.After(after):
 	}
 	if kill {
@@ -55,21 +55,35 @@ func (f *fixture) interruptUp(after time.Duration, kill bool) {
 		require.Fail(f.t, "an update that was interrupted did not end", "%s", output)
 	}
 	f.t.Logf("%s after %s", how, after.Round(10*time.Millisecond))
+	return true
 }
 
-// interruptBetween scales to one number of replicas after the other, interrupts each update, and has the
-// next one finish it.
+const (
+	// firstMoment is how long an update may take, before one is known.
+	firstMoment = 3 * time.Second
+	// mostAttempts is how many updates may begin for each that is to be interrupted.
+	mostAttempts = 4
+)
+
+// interruptBetween scales to one number of replicas after the other, interrupts the updates at random
+// moments, and has the next one finish what it left. Some come to their end before.
 func (f *fixture) interruptBetween(numbers [2]int, check func()) {
 	f.t.Helper()
 	random := moments(f.t)
-	longest := 3 * time.Second
-	for i := range *interruptTimes {
-		f.ok(f.Set(f.ctx, "replicas", fmt.Sprint(numbers[i%2])))
-		f.interruptUp(time.Duration(random.Int64N(int64(longest))), random.IntN(2) == 0)
+	// lasts is how long the last update to each number took.
+	lasts := [2]time.Duration{firstMoment, firstMoment}
+	interrupted := 0
+	for attempt := 0; interrupted < *interruptTimes; attempt++ {
+		require.Less(f.t, attempt, mostAttempts**interruptTimes, "only %d of %d updates were interrupted", interrupted, *interruptTimes)
+		way := attempt % 2
+		f.ok(f.Set(f.ctx, "replicas", fmt.Sprint(numbers[way])))
 		began := time.Now()
-		f.upAfterKill()
-		// What is left over takes nearly as long as the whole.
-		longest = max(longest, time.Since(began))
+		if f.interruptUp(time.Duration(random.Int64N(int64(lasts[way]))), random.IntN(2) == 0) {
+			interrupted++
+			f.t.Logf("%d of %d updates interrupted", interrupted, *interruptTimes)
+			f.upAfterKill()
+		}
+		lasts[way] = time.Since(began)
 		check()
 		f.ok(f.Up(f.ctx, "--expect-no-changes"))
 	}
