@@ -1,6 +1,5 @@
 // Localkube is a real Kubernetes on one Linux machine: the unmodified upstream
-// components in one program, and the commands that start and stop them. Under
-// the name of one of the components (kubectl) it is that component.
+// components in one program, and the commands that start and stop them.
 package main
 
 import (
@@ -9,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -31,9 +29,6 @@ func main() { os.Exit(run(os.Args)) }
 
 func run(args []string) int {
 	// Components parse their own flags: nothing of ours comes in between.
-	if name := filepath.Base(args[0]); upstream.Has(name) {
-		return upstream.Run(name, args[1:])
-	}
 	if len(args) >= 3 && args[1] == "component" {
 		return upstream.Run(args[2], args[3:])
 	}
@@ -71,12 +66,25 @@ func newCommand() *cobra.Command {
 	return root
 }
 
-func newCluster() (*cluster.Cluster, error) {
-	l, err := layout.FindFromExecutable()
-	if err != nil {
-		return nil, err
+// onCluster is what a command does with the cluster of this checkout.
+func onCluster(do func(command *cobra.Command, args []string, c *cluster.Cluster) error) func(*cobra.Command, []string) error {
+	return func(command *cobra.Command, args []string) error {
+		l, err := layout.FindFromExecutable()
+		if err != nil {
+			return err
+		}
+		return do(command, args, &cluster.Cluster{Layout: l, Status: status.New(os.Stderr)})
 	}
-	return &cluster.Cluster{Layout: l, Status: status.New(os.Stderr)}, nil
+}
+
+// newGroup is a command that does nothing by itself.
+func newGroup(name, short string) *cobra.Command {
+	return &cobra.Command{
+		Use:   name,
+		Short: short,
+		Args:  cobra.NoArgs,
+		RunE:  func(command *cobra.Command, _ []string) error { return command.Help() },
+	}
 }
 
 func newUp() *cobra.Command {
@@ -85,16 +93,12 @@ func newUp() *cobra.Command {
 		Use:   "up",
 		Short: "Start the cluster, and return when every node is Ready and DNS answers",
 		Args:  cobra.NoArgs,
-		RunE: func(command *cobra.Command, _ []string) error {
+		RunE: onCluster(func(command *cobra.Command, _ []string, c *cluster.Cluster) error {
 			if command.Flags().Changed("nodes") && (nodes < 1 || nodes > topology.MaxNodes) {
 				return usageError{fmt.Errorf("--nodes %d: expected a number from 1 to %d", nodes, topology.MaxNodes)}
 			}
-			c, err := newCluster()
-			if err != nil {
-				return err
-			}
 			return c.Up(command.Context(), nodes)
-		},
+		}),
 	}
 	c.Flags().IntVar(&nodes, "nodes", 0, "number of nodes, 1 to "+strconv.Itoa(topology.MaxNodes)+" (default as last time, else 1)")
 	return c
@@ -105,13 +109,9 @@ func newDown() *cobra.Command {
 		Use:   "down",
 		Short: "Stop the cluster; its data stays for the next up",
 		Args:  cobra.NoArgs,
-		RunE: func(command *cobra.Command, _ []string) error {
-			c, err := newCluster()
-			if err != nil {
-				return err
-			}
+		RunE: onCluster(func(command *cobra.Command, _ []string, c *cluster.Cluster) error {
 			return c.Down(command.Context())
-		},
+		}),
 	}
 }
 
@@ -120,24 +120,15 @@ func newStatus() *cobra.Command {
 		Use:   "status",
 		Short: "Show machines and components",
 		Args:  cobra.NoArgs,
-		RunE: func(command *cobra.Command, _ []string) error {
-			c, err := newCluster()
-			if err != nil {
-				return err
-			}
+		RunE: onCluster(func(command *cobra.Command, _ []string, c *cluster.Cluster) error {
 			return c.Describe(command.Context(), command.OutOrStdout())
-		},
+		}),
 	}
 }
 
 // newNode is for tests of what happens when a node goes away.
 func newNode() *cobra.Command {
-	root := &cobra.Command{
-		Use:   "node",
-		Short: "Take a node away, or bring it back: a test of what runs in the cluster",
-		Args:  cobra.NoArgs,
-		RunE:  func(command *cobra.Command, _ []string) error { return command.Help() },
-	}
+	root := newGroup("node", "Take a node away, or bring it back: a test of what runs in the cluster")
 	for fault, short := range map[supervisor.Fault]string{
 		supervisor.Crash:      "End a node at once, as the loss of power does; it stays down",
 		supervisor.Start:      "Start a node that crashed",
@@ -148,13 +139,9 @@ func newNode() *cobra.Command {
 			Use:   string(fault) + " NODE",
 			Short: short,
 			Args:  cobra.ExactArgs(1),
-			RunE: func(command *cobra.Command, args []string) error {
-				c, err := newCluster()
-				if err != nil {
-					return err
-				}
+			RunE: onCluster(func(command *cobra.Command, args []string, c *cluster.Cluster) error {
 				return c.Strike(command.Context(), fault, args[0])
-			},
+			}),
 		})
 	}
 	return root
@@ -162,12 +149,7 @@ func newNode() *cobra.Command {
 
 // newProcess is for tests of what happens when a part of the cluster does not answer.
 func newProcess() *cobra.Command {
-	root := &cobra.Command{
-		Use:   "process",
-		Short: "Stop a component of a machine where it stands, or let it go on: a test of what runs in the cluster",
-		Args:  cobra.NoArgs,
-		RunE:  func(command *cobra.Command, _ []string) error { return command.Help() },
-	}
+	root := newGroup("process", "Stop a component of a machine where it stands, or let it go on: a test of what runs in the cluster")
 	for does, short := range map[string]string{
 		"stop":  "Let a component do nothing more (SIGSTOP): it keeps its connections, and answers nobody",
 		"start": "Let it go on (SIGCONT)",
@@ -177,13 +159,9 @@ func newProcess() *cobra.Command {
 			Short:   short,
 			Example: "  localkube process " + does + " node-1 kubelet\n  localkube process " + does + " control-plane kube-apiserver",
 			Args:    cobra.ExactArgs(2),
-			RunE: func(command *cobra.Command, args []string) error {
-				c, err := newCluster()
-				if err != nil {
-					return err
-				}
+			RunE: onCluster(func(command *cobra.Command, args []string, c *cluster.Cluster) error {
 				return c.Component(command.Context(), args[0], args[1], does)
-			},
+			}),
 		})
 	}
 	return root
@@ -191,12 +169,7 @@ func newProcess() *cobra.Command {
 
 // newVolume is for tests of what happens when a disk is slow.
 func newVolume() *cobra.Command {
-	root := &cobra.Command{
-		Use:   "volume",
-		Short: "Make a volume slow, or fast again: a test of what runs in the cluster",
-		Args:  cobra.NoArgs,
-		RunE:  func(command *cobra.Command, _ []string) error { return command.Help() },
-	}
+	root := newGroup("volume", "Make a volume slow, or fast again: a test of what runs in the cluster")
 	for does, short := range map[string]string{
 		"slow": "Let nothing be written to a volume for most of each half second, for 5 minutes at most",
 		"fast": "Make a volume fast again",
@@ -206,13 +179,9 @@ func newVolume() *cobra.Command {
 			Short: short,
 			Long:  short + ". VOLUME is the name of a PersistentVolume that a pod on the node has mounted; it needs a disk of its own.",
 			Args:  cobra.ExactArgs(2),
-			RunE: func(command *cobra.Command, args []string) error {
-				c, err := newCluster()
-				if err != nil {
-					return err
-				}
+			RunE: onCluster(func(command *cobra.Command, args []string, c *cluster.Cluster) error {
 				return c.Volume(command.Context(), args[0], args[1], does)
-			},
+			}),
 		})
 	}
 	return root
@@ -224,13 +193,9 @@ func newLoad() *cobra.Command {
 		Short: "Load a container image into every node",
 		Long:  "Load a container image into every node: a docker-archive or OCI archive, as docker save and podman save write it.",
 		Args:  cobra.ExactArgs(1),
-		RunE: func(command *cobra.Command, args []string) error {
-			c, err := newCluster()
-			if err != nil {
-				return err
-			}
+		RunE: onCluster(func(command *cobra.Command, args []string, c *cluster.Cluster) error {
 			return c.Load(command.Context(), args[0])
-		},
+		}),
 	}
 }
 
@@ -239,14 +204,10 @@ func newEnv() *cobra.Command {
 		Use:   "env",
 		Short: "Print what a shell needs: . <(localkube env)",
 		Args:  cobra.NoArgs,
-		RunE: func(command *cobra.Command, _ []string) error {
-			c, err := newCluster()
-			if err != nil {
-				return err
-			}
-			_, err = fmt.Fprint(command.OutOrStdout(), cluster.Env(c.Layout))
+		RunE: onCluster(func(command *cobra.Command, _ []string, c *cluster.Cluster) error {
+			_, err := fmt.Fprint(command.OutOrStdout(), cluster.Env(c.Layout))
 			return err
-		},
+		}),
 	}
 }
 

@@ -159,23 +159,3 @@ func TestFirstFailureInterruptsWhatRunsBesideIt(t *testing.T) {
 	require.Equal(t, []string{"interrupted"}, done)
 	require.NoError(t, together(t.Context(), inOrder(func(ctx context.Context) error { return ctx.Err() })))
 }
-
-func TestLinkReplacesWhateverIsThere(t *testing.T) {
-	t.Parallel()
-	path := filepath.Join(t.TempDir(), "kubectl")
-	for name, before := range map[string]func() error{
-		"nothing":       func() error { return nil },
-		"itself":        func() error { return os.Symlink("localkube", path) },
-		"another link":  func() error { return os.Symlink("elsewhere", path) },
-		"a file":        func() error { return os.WriteFile(path, nil, 0o755) },
-		"a killed link": func() error { return os.Symlink("localkube", path+".new") },
-	} {
-		require.NoError(t, before(), name)
-		require.NoError(t, link("localkube", path), name)
-		target, err := os.Readlink(path)
-		require.NoError(t, err, name)
-		require.Equal(t, "localkube", target, name)
-		require.NoError(t, os.Remove(path))
-		require.NoError(t, os.RemoveAll(path+".new"))
-	}
-}

@@ -140,23 +140,19 @@ func (s setup) programs(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if len(stale) > 0 {
-		err := s.step("Building Kubernetes and Pulumi", "build", func(log *tool.Log, update func(string)) error {
-			builder.Log = log
-			builder.Place = func(ctx context.Context, p build.Program, built string) error {
-				if p.Name == "pulumi-resource-kubernetes" {
-					return pulumi.InstallProvider(ctx, s.layout, log, versions.Provider, built)
-				}
-				return build.Rename(p, built)
-			}
-			return builder.Build(ctx, stale, update)
-		})
-		if err != nil {
-			return err
-		}
+	if len(stale) == 0 {
+		return nil
 	}
-	// localkube is kubectl when it is called by that name.
-	return link("localkube", s.layout.Binary("kubectl"))
+	return s.step("Building Kubernetes and Pulumi", "build", func(log *tool.Log, update func(string)) error {
+		builder.Log = log
+		builder.Place = func(ctx context.Context, p build.Program, built string) error {
+			if p.Name == "pulumi-resource-kubernetes" {
+				return pulumi.InstallProvider(ctx, s.layout, log, versions.Provider, built)
+			}
+			return build.Rename(p, built)
+		}
+		return builder.Build(ctx, stale, update)
+	})
 }
 
 // wanted lists the programs that this machine needs. It removes those that would
@@ -183,21 +179,6 @@ func needed(programs []build.Program, goOnly bool) []build.Program {
 		_, missing := os.Stat(p.Product)
 		return goOnly && p.OtherLanguage && missing != nil
 	})
-}
-
-// link makes path a symbolic link to target.
-func link(target, path string) error {
-	if got, err := os.Readlink(path); err == nil && got == target {
-		return nil
-	}
-	temp := path + ".new"
-	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := os.Symlink(target, temp); err != nil {
-		return err
-	}
-	return os.Rename(temp, path)
 }
 
 // programImages makes the images that hold one program of ours each.

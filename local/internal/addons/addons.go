@@ -20,7 +20,7 @@ var manifests []byte
 // Apply makes the objects, or changes them to what they should be.
 func Apply(ctx context.Context, l layout.Layout) error {
 	var out bytes.Buffer
-	command := exec.CommandContext(ctx, "/proc/self/exe", "component", "kubectl",
+	command := exec.CommandContext(ctx, l.Binary("kubectl"),
 		"--kubeconfig="+l.Kubeconfig(), "apply", "--server-side", "--force-conflicts", "--field-manager=localkube", "--filename=-")
 	command.Stdin = bytes.NewReader(manifests)
 	command.Stdout, command.Stderr = &out, &out

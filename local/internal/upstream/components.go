@@ -10,8 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"k8s.io/component-base/cli"
-	"k8s.io/kubectl/pkg/cmd"
-	cmdutil "k8s.io/kubectl/pkg/cmd/util"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	controllermanager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
@@ -29,7 +27,6 @@ const (
 	Scheduler         = "kube-scheduler"
 	Kubelet           = "kubelet"
 	Proxy             = "kube-proxy"
-	Kubectl           = "kubectl"
 	VolumeProvisioner = "volume-provisioner"
 )
 
@@ -40,7 +37,6 @@ var commands = map[string]func() *cobra.Command{
 	Scheduler:         func() *cobra.Command { return scheduler.NewSchedulerCommand() },
 	Kubelet:           func() *cobra.Command { return kubelet.NewKubeletCommand(context.Background()) },
 	Proxy:             proxy.NewProxyCommand,
-	Kubectl:           cmd.NewDefaultKubectlCommand,
 	VolumeProvisioner: provisioner.NewCommand,
 }
 
@@ -54,9 +50,6 @@ func Names() []string {
 	return names
 }
 
-// Has tells whether there is a program of that name.
-func Has(name string) bool { return commands[name] != nil }
-
 // Run runs the named program with the given arguments and returns its exit code.
 func Run(name string, args []string) int {
 	construct := commands[name]
@@ -67,10 +60,5 @@ func Run(name string, args []string) int {
 	// The commands read the process's own arguments, some of them before
 	// cobra parses any.
 	os.Args = append([]string{name}, args...)
-	if name == Kubectl {
-		// Prints the error the way kubectl does and exits.
-		cmdutil.CheckErr(cli.RunNoErrOutput(construct()))
-		return 0
-	}
 	return cli.Run(construct())
 }
