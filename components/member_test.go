@@ -110,6 +110,41 @@ func TestEmptyVolumeOfAMember(t *testing.T) {
 	}
 }
 
+// Patroni copies nothing into a folder that holds something. What it wrote itself, where the files of a
+// running server were taken away, is in nobody's way; what anybody else wrote is left alone.
+func TestLeftoversOfAMember(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		files []string
+		says  string
+		code  int
+	}{
+		"of Patroni": {[]string{"standby.signal", "recovery.signal", "patroni.dynamic.json"},
+			"start: the volume is empty; the server copies the primary's files (ConfigMap postgres-ha-sync: postgres-1)\n", 0},
+		"of a server": {[]string{"standby.signal", "pg_wal"},
+			"/pgdata holds something that is not a PostgreSQL data directory: pg_wal. Nothing was changed. Empty it, and the server copies the primary's files\n", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newMember(t, "postgres-0", "postgres-1")
+			for _, file := range test.files {
+				p.write(t, file)
+			}
+			require.Equal(t, test.code, p.run(t, "start.sh", "-c", "some=thing"), p.console.String())
+			require.True(t, strings.HasSuffix(p.console.String(), test.says), p.console.String())
+			if test.code == 0 {
+				require.NoDirExists(t, p.data)
+				require.Equal(t, "patroni\n", p.record(t))
+				return
+			}
+			for _, file := range test.files {
+				require.FileExists(t, filepath.Join(p.data, file))
+			}
+			require.NoFileExists(t, filepath.Join(p.dir, "record"))
+		})
+	}
+}
+
 // A database that was one of several is nothing without the ConfigMap that says
 // who has every write.
 func TestDatabaseOfAMember(t *testing.T) {

@@ -183,6 +183,31 @@ func TestServerThatAnswersAgainIsReadyAtOnce(t *testing.T) {
 	require.Equal(t, "pg_isready: --quiet --host=127.0.0.1\n", p.record(t), "without a pause, and without another look at the password")
 }
 
+// Patroni tries for ever to start a server whose files were taken away, and says nothing of it to Kubernetes.
+func TestMemberWithoutItsFilesSaysWhatToDo(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		member bool
+		file   string
+		says   string
+	}{
+		"its files are gone": {true, "standby.signal", "the server's files are gone from its volume; delete the pod, and it copies the primary's\n"},
+		"it copies":          {true, "../pgdata.cloning", "the server does not take connections: timeout expired\n"},
+		"it has them":        {true, "PG_VERSION", "the server does not take connections: timeout expired\n"},
+		"it is the only one": {false, "standby.signal", "the server does not take connections: timeout expired\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newRunning(t, "2", "ready", true)
+			require.NoError(t, os.RemoveAll(p.data))
+			p.write(t, test.file)
+			p.env = append(p.env, "PSQL=2", "SAYS=psql: error: timeout expired", fmt.Sprintf("HIGH_AVAILABILITY=%t", test.member))
+			require.Equal(t, 1, p.run(t, "ready.sh"))
+			require.Equal(t, test.says, p.console.String())
+		})
+	}
+}
+
 func TestServerThatAnswersAnythingIsAlive(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

@@ -44,11 +44,23 @@ follows() {
     fi
 }
 
+# clear_leftovers takes away what Patroni writes where the server's files are gone
+# while it runs. It copies nothing into a folder that holds something.
+clear_leftovers() {
+    rest=$(ls -A "$PGDATA" 2>/dev/null | grep -vxE '(standby|recovery)\.signal|patroni\.dynamic\.json' | head -n 5 | paste -sd ' ' -)
+    if [ -n "$rest" ]; then
+        fail "$PGDATA holds something that is not a PostgreSQL data directory: $rest. Nothing was changed." \
+            "Empty it, and the server copies the primary's files"
+    fi
+    rm -rf "$PGDATA"
+}
+
 # become_member hands the volume over to Patroni, which starts the server with
 # these arguments after its own.
 become_member() { # [ARGUMENT OF THE SERVER]...
     leader=$(members leader)
     if [ ! -s "$PGDATA/PG_VERSION" ]; then
+        clear_leftovers
         echo "start: the volume is empty; the server copies the primary's files (ConfigMap $MEMBERS-sync:${others:- nobody yet})"
     elif [ -e "$member" ]; then
         if [ -z "$leader" ]; then

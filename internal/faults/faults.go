@@ -292,13 +292,16 @@ func drain(ctx context.Context, s *Servers, pods []string) (*Struck, error) {
 	return struck, nil
 }
 
+// emptyVolume takes everything away, what the server writes meanwhile, too.
+const emptyVolume = `for attempt in 1 2 3 4 5 6 7 8 9 10; do find "${PGDATA%/*}" -mindepth 1 -delete && break; done`
+
 // emptyClaim takes everything from the volume of a standby, as a new disk in its
-// place would.
+// place would. A server without its files is no fault that is left behind: its pod
+// is deleted in any case.
 func emptyClaim(ctx context.Context, s *Servers, pods []string) (*Struck, error) {
-	if _, err := s.InPod(ctx, pods[0], `find "${PGDATA%/*}" -mindepth 1 -delete`); err != nil {
-		return nil, err
-	}
-	return deletePods(ctx, s, pods)
+	_, err := s.InPod(ctx, pods[0], emptyVolume)
+	struck, notDeleted := deletePods(ctx, s, pods)
+	return struck, errors.Join(err, notDeleted)
 }
 
 const (

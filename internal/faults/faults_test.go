@@ -150,6 +150,14 @@ func TestSlowDiskIsMadeFastAgainAlsoWhenThatFailed(t *testing.T) {
 	require.Equal(t, []string{"volume slow node-2 pv-7", "volume fast node-2 pv-7"}, local)
 }
 
+func TestServerWithoutItsFilesIsNotLeftBehind(t *testing.T) {
+	t.Parallel()
+	s, typed := servers(t, 3, answers{{to: "configmap", says: "postgres-2"}, {to: "find", err: errors.New("directory not empty")}, {to: "delete pods"}})
+	_, err := named(t, "standby-claim-empty").Strike(t.Context(), s)
+	require.ErrorContains(t, err, "directory not empty")
+	require.Contains(t, *typed, "delete pods postgres-2")
+}
+
 // A volume that is a folder of the node's own disk is never filled.
 func TestDiskOfANodeIsNotFilled(t *testing.T) {
 	t.Parallel()
