@@ -226,14 +226,27 @@ func TestMembersCopyWhatTheyLost(t *testing.T) {
 		standby = contract.PodName(1)
 	}
 	claim := strings.Replace(standby, contract.StatefulSet, contract.ClaimTemplate+"-"+contract.StatefulSet, 1)
+	copies := func() {
+		m.kubectl("delete", "pod", standby)
+		m.eventually("a new pod", 4*time.Minute, func() (string, bool) {
+			seen := m.Kubectl(m.ctx, "wait", "pod", standby, "--for=condition=Ready", "--timeout=10s")
+			return seen.String(), seen.OK()
+		})
+		m.settled(3)
+		m.requireEverything()
+	}
 	m.kubectl("delete", "pvc", claim, "--wait=false")
-	m.kubectl("delete", "pod", standby)
-	m.eventually("a new pod", 4*time.Minute, func() (string, bool) {
-		seen := m.Kubectl(m.ctx, "wait", "pod", standby, "--for=condition=Ready", "--timeout=10s")
-		return seen.String(), seen.OK()
+	copies()
+
+	// Patroni tries to start what is not there any more, and leaves a file each time.
+	m.kubectl("exec", standby, "--", "sh", "-c", `for attempt in 1 2 3 4 5; do find "$PGDATA" -mindepth 1 -delete && exit; done; exit 1`)
+	m.eventually("Patroni's file and the probe's word", 2*time.Minute, func() (string, bool) {
+		files := m.Kubectl(m.ctx, "exec", standby, "--", "sh", "-c", `ls "$PGDATA"`)
+		events := m.Kubectl(m.ctx, "get", "events", "--field-selector=involvedObject.name="+standby, "--output=jsonpath={.items[*].message}")
+		return files.String() + events.String(), strings.Contains(files.Stdout, "standby.signal") &&
+			strings.Contains(events.Stdout, "the server's files are gone from its volume; delete the pod, and it copies the primary's")
 	})
-	m.settled(3)
-	m.requireEverything()
+	copies()
 }
 
 func TestMembersAreSwitchedOnAndOff(t *testing.T) {
