@@ -130,16 +130,30 @@ func (g *group) run(ctx context.Context, nodesFirst bool) error {
 	return nil
 }
 
-// strikeLanes lets what happens to one stack strike each of them.
+// strikeLanes lets what happens to one stack strike each of them. One that is done sooner begins again, as
+// long as another has not come to its end: three servers take several times as long as one.
 func (g *group) strikeLanes(ctx context.Context) (struck bool, err error) {
 	var some atomic.Bool
-	errs := each(g.alive(), func(_ int, l *lane) error {
-		kinds, times := g.soak.results.reserve(l.servers, g.soak.options.groups*g.soak.options.lanes[l.servers], l.own)
-		if len(kinds) == 0 {
-			return nil
+	var busy atomic.Int64
+	lanes := g.alive()
+	busy.Store(int64(len(lanes)))
+	errs := each(lanes, func(_ int, l *lane) error {
+		done := sync.OnceFunc(func() { busy.Add(-1) })
+		defer done()
+		for {
+			kinds, times := g.soak.results.reserve(l.servers, g.soak.options.groups*g.soak.options.lanes[l.servers], l.own)
+			if len(kinds) == 0 {
+				return nil
+			}
+			some.Store(true)
+			if err := l.note(ctx, l.round(ctx, l.choose(kinds), times), kinds, times); err != nil {
+				return err
+			}
+			done()
+			if ctx.Err() != nil || l.over || g.soak.late() || busy.Load() == 0 {
+				return nil
+			}
 		}
-		some.Store(true)
-		return l.note(ctx, l.round(ctx, l.choose(kinds), times), kinds, times)
 	})
 	return some.Load(), errors.Join(errs...)
 }
