@@ -238,8 +238,10 @@ func TestMembersCopyWhatTheyLost(t *testing.T) {
 	m.kubectl("delete", "pvc", claim, "--wait=false")
 	copies()
 
-	// Patroni tries to start what is not there any more, and leaves a file each time.
-	m.kubectl("exec", standby, "--", "sh", "-c", `for attempt in 1 2 3 4 5; do find "$PGDATA" -mindepth 1 -delete && exit; done; exit 1`)
+	// A server that runs goes on for a while with the files that it has open. Patroni tries to start what is not
+	// there any more, and leaves a file each time.
+	m.kubectl("exec", standby, "--", "sh", "-c", `read -r server <"$PGDATA/postmaster.pid"
+		for attempt in 1 2 3 4 5; do find "$PGDATA" -mindepth 1 -delete && kill -KILL "$server" && exit; done; exit 1`)
 	m.eventually("Patroni's file and the probe's word", 2*time.Minute, func() (string, bool) {
 		files := m.Kubectl(m.ctx, "exec", standby, "--", "sh", "-c", `ls "$PGDATA"`)
 		events := m.Kubectl(m.ctx, "get", "events", "--field-selector=involvedObject.name="+standby, "--output=jsonpath={.items[*].message}")
