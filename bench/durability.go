@@ -175,11 +175,8 @@ func measureLong(ctx context.Context, b *bench) (_ findings, err error) {
 // measureReadBack compares what verify durability does at the end, which is to read every row back and to
 // write nothing, with one pass of psql.
 func measureReadBack(ctx context.Context, b *bench) (_ findings, err error) {
-	if err := lookForPsql(); err != nil {
-		return findings{}, err
-	}
-	t := &tables{bench: b, times: series{}, peaks: peaks{}}
-	if err := t.start(ctx, readBackRows); err != nil {
+	t, err := b.startTables(ctx, readBackRows)
+	if err != nil {
 		return findings{}, err
 	}
 	defer func() { err = errors.Join(err, t.Remove()) }()
@@ -188,17 +185,12 @@ func measureReadBack(ctx context.Context, b *bench) (_ findings, err error) {
 	if _, err := t.fill(ctx, database, readBackRows); err != nil {
 		return findings{}, err
 	}
-	if err := t.settle(ctx, database); err != nil {
-		return findings{}, err
-	}
 	readBack := func(ctx context.Context) (time.Duration, error) {
 		return t.check(ctx, database, readBackRows, 0, "--rows=0")
 	}
 	pass := t.psql(database, sumStatement)
-	for _, warm := range []step{readBack, pass} {
-		if _, err := warm(ctx); err != nil {
-			return findings{}, err
-		}
+	if err := t.warmUp(ctx, database, readBack, pass); err != nil {
+		return findings{}, err
 	}
 	for range b.runs {
 		if err := errors.Join(t.times.add(ctx, "psql", pass), t.times.add(ctx, "verify", readBack)); err != nil {

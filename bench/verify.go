@@ -54,11 +54,12 @@ type tables struct {
 }
 
 // measureTables compares verify with psql on few and on many rows.
-func measureTables(ctx context.Context, b *bench) (findings, error) {
-	if err := lookForPsql(); err != nil {
+func measureTables(ctx context.Context, b *bench) (_ findings, err error) {
+	t, err := b.startTables(ctx, b.rows)
+	if err != nil {
 		return findings{}, err
 	}
-	t := &tables{bench: b, times: series{}, peaks: peaks{}}
+	defer func() { err = errors.Join(err, t.Remove()) }()
 	if err := t.measure(ctx); err != nil {
 		return findings{}, err
 	}
@@ -72,21 +73,23 @@ func lookForPsql() error {
 	return nil
 }
 
-// start starts a server with room for some rows.
-func (t *tables) start(ctx context.Context, rows int64) (err error) {
-	if err := checkFreeDisk(t.Folder, rows*bytesPerRow+bytesBesides); err != nil {
-		return err
+// startTables starts a server with room for some rows.
+func (b *bench) startTables(ctx context.Context, rows int64) (*tables, error) {
+	if err := lookForPsql(); err != nil {
+		return nil, err
 	}
-	t.say("a PostgreSQL of this run's own")
-	t.postgres, err = startPostgres(ctx, filepath.Join(t.Folder, "postgres"))
-	return err
+	if err := checkFreeDisk(b.Folder, rows*bytesPerRow+bytesBesides); err != nil {
+		return nil, err
+	}
+	b.say("a PostgreSQL of this run's own")
+	server, err := startPostgres(ctx, filepath.Join(b.Folder, "postgres"))
+	if err != nil {
+		return nil, err
+	}
+	return &tables{bench: b, postgres: server, times: series{}, peaks: peaks{}}, nil
 }
 
-func (t *tables) measure(ctx context.Context) (err error) {
-	if err := t.start(ctx, t.rows); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, t.Remove()) }()
+func (t *tables) measure(ctx context.Context) error {
 	small, medium, large := t.rows/1000, t.rows/10, t.rows
 	if _, err := t.fill(ctx, "small", small); err != nil {
 		return err
@@ -199,26 +202,29 @@ func (t *tables) compareFill(ctx context.Context, rows int64) error {
 	return t.exec(ctx, "postgres", "drop database origin")
 }
 
-// settle leaves the server nothing to do later.
-func (t *tables) settle(ctx context.Context, database string) error {
-	return t.exec(ctx, database, "vacuum (analyze) verify.rows", "checkpoint")
+// warmUp leaves the server nothing to do later, and does once what is measured.
+func (t *tables) warmUp(ctx context.Context, database string, steps ...step) error {
+	if err := t.exec(ctx, database, "vacuum (analyze) verify.rows", "checkpoint"); err != nil {
+		return err
+	}
+	for _, warm := range steps {
+		if _, err := warm(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // compareChecks measures the check of a table beside one pass of psql over it,
 // and on request the check that finds one altered row.
 func (t *tables) compareChecks(ctx context.Context, database string, rows int64, altered bool) error {
 	t.say("check, %s rows: warming up", grouped(rows))
-	if err := t.settle(ctx, database); err != nil {
-		return err
-	}
 	check := func(expectedAltered int64) step {
 		return func(ctx context.Context) (time.Duration, error) { return t.check(ctx, database, rows, expectedAltered) }
 	}
 	sum := t.psql(database, sumStatement)
-	for _, warm := range []step{check(0), sum} {
-		if _, err := warm(ctx); err != nil {
-			return err
-		}
+	if err := t.warmUp(ctx, database, check(0), sum); err != nil {
+		return err
 	}
 	for run := range longRuns {
 		t.say("check, %s rows: %d of %d", grouped(rows), run+1, longRuns)
