@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -230,47 +229,43 @@ func TestMembersAskTheAPIServer(t *testing.T) {
 	}
 }
 
-func TestReceiverThatWaitsForAPrimaryThatIsGoneBeginsAnew(t *testing.T) {
+func TestServerWhoseReceiverWaitsInVainRestarts(t *testing.T) {
 	t.Parallel()
 	p := newPod(t, map[string]string{"psql": `case "$*" in
 *"show primary_conninfo"*) echo "host=10.0.0.1 port=5432" ;;
 *"show primary_slot_name"*) echo postgres_0 ;;
-*walreceiver*) echo "$RECEIVER" ;;
+*walreceiver*) echo 123 ;;
 *"host=10.0.0.1"*) exit "${PRIMARY-0}" ;;
 *) exit 1 ;;
 esac`})
-	waits := filepath.Join(p.dir, "waits")
+	var called []string
+	patroni := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		user, password, _ := r.BasicAuth()
+		called = append(called, r.Method+" "+r.URL.Path+" "+user+" "+password)
+	}))
+	t.Cleanup(patroni.Close)
+	require.NoError(t, os.WriteFile(filepath.Join(p.dir, "CALL_PASSWORD"), []byte("secret"), 0o600))
 	// waited runs what a probe runs, after a receiver has waited so long.
-	waited := func(seconds int, gone bool, with ...string) (log string) {
-		receiver := exec.Command("sleep", "60")
-		require.NoError(t, receiver.Start())
-		ended := make(chan error, 1)
-		go func() { ended <- receiver.Wait() }()
-		pid := strconv.Itoa(receiver.Process.Pid)
-		require.NoError(t, os.WriteFile(waits, fmt.Appendf(nil, "%s %d", pid, time.Now().Unix()-int64(seconds)), 0o600))
+	waited := func(receiver string, seconds int, with ...string) (log string) {
+		called = nil
+		since := fmt.Appendf(nil, "%s %d", receiver, time.Now().Unix()-int64(seconds))
+		require.NoError(t, os.WriteFile(filepath.Join(p.dir, "waits"), since, 0o600))
 		require.NoError(t, os.WriteFile(filepath.Join(p.dir, "log"), nil, 0o600))
 		python := exec.CommandContext(t.Context(), "python3", "scripts/members.py", "catch_up")
-		python.Env = append(append(slices.Clone(p.env), "POD_NAME=postgres-0", "MEMBERS=postgres-ha", "TMPDIR="+p.dir, "RECEIVER="+pid,
-			"POD_LOG="+filepath.Join(p.dir, "log")), with...)
+		python.Env = append(append(slices.Clone(p.env), "POD_NAME=postgres-0", "MEMBERS=postgres-ha", "TMPDIR="+p.dir, "MEMBERS_SECRET="+p.dir,
+			"PATRONI_API="+patroni.URL+"/", "POD_LOG="+filepath.Join(p.dir, "log")), with...)
 		said, err := python.CombinedOutput()
 		require.Equal(t, len(with) > 0, err != nil, "%s", said)
 		written, err := os.ReadFile(filepath.Join(p.dir, "log"))
 		require.NoError(t, err)
-		limit := stopped
-		if gone {
-			limit = patience
-		}
-		select {
-		case <-ended:
-			require.True(t, gone, "%d s", seconds)
-		case <-time.After(limit):
-			require.NoError(t, receiver.Process.Kill())
-			require.False(t, gone, "%d s", seconds)
-		}
 		return string(written)
 	}
-	require.Empty(t, waited(30, false))
-	require.Empty(t, waited(90, false, "PRIMARY=2"), "the primary does not answer")
-	require.Equal(t, "members: the primary answers, and its log does not come; it is asked for anew\n", waited(90, true))
-
+	require.Empty(t, waited("123", 15))
+	require.Empty(t, called)
+	require.Empty(t, waited("122", 90), "another receiver waited")
+	require.Empty(t, called)
+	require.Empty(t, waited("123", 90, "PRIMARY=2"), "the primary does not answer")
+	require.Empty(t, called)
+	require.Equal(t, "members: the primary answers, and its log does not come; the server restarts, and is compared with the primary\n", waited("123", 90))
+	require.Equal(t, []string{"POST /restart members secret"}, called)
 }

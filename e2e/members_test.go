@@ -1,8 +1,10 @@
 package e2e
 
 import (
+	"context"
 	"flag"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -240,13 +242,62 @@ func TestMembersCopyWhatTheyLost(t *testing.T) {
 
 	// A server that runs goes on for a while with the files that it has open. Patroni copies into a folder that is
 	// empty. Where it was about to restart the server it leaves a file there, and copies nothing.
+	// The server may end by itself meanwhile, at the first file that it misses.
 	m.kubectl("exec", standby, "--", "sh", "-c", `read -r server <"$PGDATA/postmaster.pid"
-		for attempt in 1 2 3 4 5; do find "$PGDATA" -mindepth 1 -delete && : >"$PGDATA/standby.signal" && kill -KILL "$server" && exit; done; exit 1`)
+		for attempt in 1 2 3 4 5; do find "$PGDATA" -mindepth 1 -delete && : >"$PGDATA/standby.signal" && break; done
+		kill -KILL "$server" || echo "the server ended by itself"
+		[ "$(ls -A "$PGDATA")" = standby.signal ]`)
 	m.eventually("the probe's word", 2*time.Minute, func() (string, bool) {
 		events := m.Kubectl(m.ctx, "get", "events", "--field-selector=involvedObject.name="+standby, "--output=jsonpath={.items[*].message}")
 		return events.String(), strings.Contains(events.Stdout, "the server's files are gone from its volume; delete the pod, and it copies the primary's")
 	})
 	copies()
+}
+
+// Patroni compares a standby with a new primary once, by what it has replayed. One that replays the rest later
+// asks for the log of a timeline that has ended, and is told so, for good.
+func TestMembersThatWereAheadFollowTheNewPrimary(t *testing.T) {
+	t.Parallel()
+	m := setupMembers(t, "ahead", 3)
+	m.settled(3)
+	primary, next := m.primary(), m.trusted()[0]
+	pods := slices.DeleteFunc(m.site.Pods(), func(pod string) bool { return pod == primary || pod == next })
+	require.Len(t, pods, 1)
+	ahead := pods[0]
+	process := func(pod, kind string) string {
+		pid, err := m.site.Psql(m.ctx, pod, "select pid from pg_stat_activity where backend_type = '"+kind+"'")
+		require.NoError(t, err)
+		return pid
+	}
+	replay, receiver := process(ahead, "startup"), process(next, "walreceiver")
+	m.kubectl("exec", ahead, "--", "sh", "-c", "kill -STOP "+replay)
+	m.kubectl("exec", next, "--", "sh", "-c", "kill -STOP "+receiver)
+	m.eventually("a write that only one has", time.Minute, func() (string, bool) {
+		seen, err := m.site.Psql(m.ctx, primary, "select max(flush_lsn) > min(flush_lsn) from pg_stat_replication")
+		return fmt.Sprint(seen, err), seen == "t"
+	})
+
+	// The primary sends nothing more, and does not come back before another one took the writes.
+	m.kubectl("exec", primary, "--", "sh", "-c", "kill -STOP -1")
+	node, err := m.site.Node(m.ctx, primary)
+	require.NoError(t, err)
+	t.Cleanup(func() { m.Kubectl(context.Background(), "uncordon", node) })
+	m.kubectl("cordon", node)
+	m.kubectl("delete", "pod", primary, "--grace-period=0", "--force")
+	m.kubectl("exec", next, "--", "sh", "-c", "kill "+receiver+"; kill -CONT "+receiver)
+	m.eventually("another primary", 2*time.Minute, func() (string, bool) {
+		seen, err := m.site.SeenPrimary(m.ctx)
+		return fmt.Sprint(seen, err), seen == next
+	})
+	m.eventually("Patroni to compare", time.Minute, func() (string, bool) {
+		log := m.Kubectl(m.ctx, "logs", ahead, "--since="+time.Minute.String()).Stdout
+		return "no word of it in the log", strings.Contains(log, "primary: history=")
+	})
+	m.kubectl("exec", ahead, "--", "sh", "-c", "kill -CONT "+replay)
+	m.kubectl("uncordon", node)
+	m.settled(3)
+	m.requireEverything()
+	m.verify(proven)
 }
 
 func TestMembersAreSwitchedOnAndOff(t *testing.T) {

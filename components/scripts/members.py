@@ -9,7 +9,6 @@ import hmac
 import json
 import os
 import shlex
-import signal
 import ssl
 import subprocess
 import sys
@@ -265,7 +264,7 @@ def number(pod):
 def call(what):
     """Tells this pod's own Patroni to do something."""
     login = base64.b64encode(("members:" + read(ENV["MEMBERS_SECRET"], "CALL_PASSWORD")).encode()).decode()
-    request = urllib.request.Request("http://127.0.0.1:8008/" + what, data=b"{}", headers={"Authorization": "Basic " + login})
+    request = urllib.request.Request(ENV.get("PATRONI_API", "http://127.0.0.1:8008/") + what, data=b"{}", headers={"Authorization": "Basic " + login})
     urllib.request.urlopen(request, timeout=25)
 
 
@@ -295,12 +294,15 @@ def catch_up():
         call("reinitialize")
         query("select pg_drop_replication_slot(slot_name) " + lost, *where)
         return
-    # PostgreSQL's receiver has no time limit until the log comes: with a primary that
-    # goes away in that moment it waits until the network says so, for hours.
+    # Patroni compares a server with a new primary once, by what it has replayed. If it
+    # replays more than that primary has, it asks for ever for a log that is not there.
+    # And PostgreSQL's receiver has no time limit until the log comes: if the primary
+    # goes away in that moment, it waits until the network says so, for hours. Patroni
+    # compares again after a restart, and the receiver asks anew.
     receiver = query("select pid from pg_stat_activity where backend_type = 'walreceiver'")
-    if receiver and waited(receiver) > 60:
-        say("the primary answers, and its log does not come; it is asked for anew")
-        os.kill(int(receiver), signal.SIGTERM)
+    if receiver and waited(receiver) > 30:
+        say("the primary answers, and its log does not come; the server restarts, and is compared with the primary")
+        restart()
 
 
 def waited(receiver):
