@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Lets every kind of fault that the local cluster can do strike servers as often as
 # wished, and interrupts updates: soak.sh FAULT TIMES GROUPS. FAULT is a regular
-# expression; with an empty one every kind strikes, and updates are interrupted 50
-# times, too. Each of GROUPS groups has three nodes, a stack with one server and one
+# expression; with an empty one every kind strikes, updates are interrupted 50 times,
+# and every transition between 0 and 3 servers is gone through, too. Each of GROUPS groups has three nodes, a stack with one server and one
 # with three, which are struck side by side. Begun again, it goes on where it was.
 # make soak calls it.
 set -euo pipefail
@@ -23,5 +23,5 @@ fi
 . .local/env
 go run ./soak -fault "$fault" -times "$times" -groups "$groups"
 if [ -z "$fault" ]; then
-  E2E=1 go test -count=1 -v -timeout 0 ./e2e -run 'UpInterruptedAtAnyMoment' -interrupts 50
+  E2E=1 go test -count=1 -v -timeout 0 ./e2e -run 'UpInterruptedAtAnyMoment|GrowAndShrinkUnderLoad' -interrupts 50 -every-transition
 fi

@@ -34,5 +34,5 @@ E2E=1 go test -count=1 -v -parallel 4 -timeout 40m ./e2e
 
 section "End to end, on three nodes"
 .local/bin/localkube up --nodes 3
-E2E=1 go test -count=1 -v -parallel 2 -timeout 60m ./e2e -run '^(TestForcedDeletionOnAnotherNode|TestMembers.*)$' -every-transition
+E2E=1 go test -count=1 -v -parallel 2 -timeout 60m ./e2e -run '^(TestForcedDeletionOnAnotherNode|TestMembers.*)$'
 .local/bin/localkube up --nodes 1
