@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -35,22 +36,28 @@ func moments(t *testing.T) *rand.Rand {
 func (f *fixture) interruptUp(after time.Duration, kill bool) (interrupted bool) {
 	f.t.Helper()
 	command, output, ended := f.beginUp()
+	cameToItsEnd := func() bool {
+		f.t.Logf("the update came to its end within %s: it does not count", after.Round(10*time.Millisecond))
+		return false
+	}
 	how := "SIGINT"
 	select {
 	case err := <-ended:
 		require.NoError(f.t, err, "%s", output)
-		f.t.Logf("the update came to its end within %s: it does not count", after.Round(10*time.Millisecond))
-		return false
+		return cameToItsEnd()
 	case <-time.After(after):
 	}
 	if kill {
 		how = "SIGKILL"
 		killTree(f.t, command.Process.Pid)
-	} else {
-		require.NoError(f.t, command.Process.Signal(os.Interrupt))
+	} else if err := command.Process.Signal(os.Interrupt); !errors.Is(err, os.ErrProcessDone) {
+		require.NoError(f.t, err)
 	}
 	select {
-	case <-ended:
+	case err := <-ended:
+		if err == nil {
+			return cameToItsEnd()
+		}
 	case <-time.After(killTimeout):
 		require.Fail(f.t, "an update that was interrupted did not end", "%s", output)
 	}
