@@ -57,7 +57,22 @@ type Server struct {
 }
 
 // Start makes a new database cluster and starts a server on it. Remove ends it.
-func Start(ctx context.Context, options Options) (_ *Server, err error) {
+func Start(ctx context.Context, options Options) (*Server, error) {
+	s, err := New(options)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Initialise(ctx); err != nil {
+		return nil, errors.Join(err, s.Remove())
+	}
+	if err := s.Run(ctx); err != nil {
+		return nil, errors.Join(err, s.Remove())
+	}
+	return s, nil
+}
+
+// New returns a server that has no data directory yet, and does not run. Remove removes its folder.
+func New(options Options) (_ *Server, err error) {
 	s := &Server{DataDirectory: filepath.Join(options.Folder, "data"), options: options}
 	if s.binaries, err = FindBinaries(); err != nil {
 		return nil, err
@@ -69,12 +84,6 @@ func Start(ctx context.Context, options Options) (_ *Server, err error) {
 		return nil, err
 	}
 	if err := errors.Join(s.own(options.Folder), s.listen()); err != nil {
-		return nil, errors.Join(err, s.Remove())
-	}
-	if err := s.Initialise(ctx); err != nil {
-		return nil, errors.Join(err, s.Remove())
-	}
-	if err := s.Run(ctx); err != nil {
 		return nil, errors.Join(err, s.Remove())
 	}
 	return s, nil

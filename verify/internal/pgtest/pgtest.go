@@ -68,22 +68,38 @@ func Start(t testing.TB) *Server {
 }
 
 func start(t testing.TB) (*Server, error) {
-	postgres.NeedBinaries(t)
-	// Not t.TempDir: the shared server outlives the test that starts it.
-	folder, err := os.MkdirTemp("", "pgtest")
+	options, err := newOptions(t)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), deadline)
 	defer cancel()
-	server, err := postgres.Start(ctx, postgres.Options{
-		Folder: folder, Superuser: superuser, InitDB: []string{"--no-sync"},
-		Parameters: []string{"fsync=off", "max_connections=40", "shared_buffers=64MB"},
-	})
+	server, err := postgres.Start(ctx, options)
 	if err != nil {
 		return nil, err
 	}
 	return &Server{server}, nil
+}
+
+// newServer returns a server without a data directory, which does not run.
+func newServer(t testing.TB) *Server {
+	t.Helper()
+	options, err := newOptions(t)
+	require.NoError(t, err)
+	server, err := postgres.New(options)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, server.Remove()) })
+	return &Server{server}
+}
+
+func newOptions(t testing.TB) (postgres.Options, error) {
+	postgres.NeedBinaries(t)
+	// Not t.TempDir: the shared server outlives the test that starts it.
+	folder, err := os.MkdirTemp("", "pgtest")
+	return postgres.Options{
+		Folder: folder, Superuser: superuser, InitDB: []string{"--no-sync"},
+		Parameters: []string{"fsync=off", "max_connections=40", "shared_buffers=64MB"},
+	}, err
 }
 
 // StopFast shuts the server down as Kubernetes does with the official image (SIGINT).

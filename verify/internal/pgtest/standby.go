@@ -3,22 +3,24 @@ package pgtest
 import (
 	"context"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
+
+// followDeadline is for a standby to stream: a receiver that did not start, as on a busy machine, is given up
+// after 10 seconds, and the next one comes 5 seconds later.
+const followDeadline = 90 * time.Second
 
 // Standby returns a server that follows this one, made from a copy of its files. name is what it calls
 // itself; its slot is named so, too, with _ for -. It returns once the standby streams.
 func (s *Server) Standby(t testing.TB, name string) *Server {
 	t.Helper()
-	standby := Start(t)
-	standby.StopFast(t)
-	require.NoError(t, os.RemoveAll(standby.DataDirectory))
+	standby := newServer(t)
 	slot := strings.ReplaceAll(name, "-", "_")
 	out, err := s.Program(context.Background(), "pg_basebackup", "--pgdata", standby.DataDirectory, "--dbname", s.DSN("postgres"),
 		"--checkpoint", "fast", "--wal-method", "stream", "--create-slot", "--slot", slot, "--no-sync").CombinedOutput()
@@ -33,9 +35,10 @@ func (s *Server) Follow(t testing.TB, primary *Server, name string) {
 	t.Helper()
 	s.BeStandbyOf(t, primary, name)
 	s.Run(t)
-	require.Eventually(t, func() bool {
-		return primary.Query(t, fmt.Sprintf("select count(*)::text from pg_stat_replication where application_name = '%s' and state = 'streaming'", name)) == "1"
-	}, deadline, 20*time.Millisecond, "%s does not stream:\n%s", name, s.Log())
+	streams := fmt.Sprintf("select count(*)::text from pg_stat_replication where application_name = '%s' and state = 'streaming'", name)
+	if !assert.Eventually(t, func() bool { return primary.Query(t, streams) == "1" }, followDeadline, 20*time.Millisecond) {
+		require.FailNow(t, name+" does not stream", "its log:\n%s\nthe primary's log:\n%s", s.Log(), primary.Log())
+	}
 }
 
 // BeStandbyOf makes a stopped server a standby of another one from its next start on.
