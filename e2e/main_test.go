@@ -69,7 +69,7 @@ func runInWorkspace(m *testing.M) (code int, err error) {
 	}()
 	ctx, cancel := context.WithTimeout(interrupted, buildTimeout)
 	defer cancel()
-	if err := workspace.Build(ctx); err != nil {
+	if err := workspace.BuildOnce(ctx); err != nil {
 		return 1, err
 	}
 	return m.Run(), nil

@@ -97,7 +97,11 @@ func (s *Stack) Destroy(ctx context.Context, flags ...string) Result {
 }
 
 func (s *Stack) operation(verb string, flags []string) []string {
-	return append([]string{"pulumi", verb, "--stack", s.Name, "--config-file", s.ConfigFile()}, flags...)
+	all := []string{"pulumi", verb, "--stack", s.Name, "--config-file", s.ConfigFile()}
+	if s.workspace.project != "" {
+		all = append(all, "--cwd", s.workspace.project)
+	}
+	return append(all, flags...)
 }
 
 // Cancel is `pulumi cancel`.

@@ -40,6 +40,8 @@ type Workspace struct {
 
 	purpose string
 	lock    *os.File
+	// project is the folder of the Pulumi project for updates; empty, it is Root.
+	project string
 
 	mu     sync.Mutex
 	stacks map[string]*Stack
@@ -99,6 +101,30 @@ func (w *Workspace) Build(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// buildTarget is what the project says of the program, which each update builds.
+const buildTarget = "buildTarget: "
+
+// BuildOnce is Build, and all updates run the program as it was built then. To see that nothing has changed
+// takes `go build` as much processor time as a whole update that changes nothing.
+func (w *Workspace) BuildOnce(ctx context.Context) error {
+	if err := w.Build(ctx); err != nil {
+		return err
+	}
+	text, err := os.ReadFile(filepath.Join(w.Root, "Pulumi.yaml"))
+	if err != nil {
+		return err
+	}
+	if strings.Count(string(text), buildTarget) != 1 {
+		return fmt.Errorf("Pulumi.yaml: expected one line with %q", buildTarget)
+	}
+	w.project = filepath.Join(w.Folder, "project")
+	if err := os.Mkdir(w.project, 0o700); err != nil {
+		return err
+	}
+	built := strings.Replace(string(text), buildTarget, "binary: "+w.Root+string(filepath.Separator), 1)
+	return os.WriteFile(filepath.Join(w.project, "Pulumi.yaml"), []byte(built), 0o600)
 }
 
 // stateFolder is the Pulumi backend of all stacks.
