@@ -11,28 +11,32 @@ export CGO_ENABLED=0
 
 section() { printf '\n== %s\n' "$*"; }
 
+# go vet takes the tests' dependencies apart, too: all of Kubernetes, on a fresh
+# machine for more than ten minutes. make lint runs it.
+gotest() { go test -vet=off "$@"; }
+
 section "Fast tests"
 # Without a PostgreSQL server, or a browser, the tests that need one fail instead
 # of being left out: both were installed.
-STATEFUL_POSTGRES_REQUIRE_POSTGRES=1 STATEFUL_POSTGRES_REQUIRE_CHROMIUM=1 go test ./...
-(cd provider && go test ./...)
+STATEFUL_POSTGRES_REQUIRE_POSTGRES=1 STATEFUL_POSTGRES_REQUIRE_CHROMIUM=1 gotest ./...
+(cd provider && gotest ./...)
 
 section "Tests of the local cluster's own code"
-(cd local && go test ./...)
+(cd local && gotest ./...)
 
 section "The local cluster"
 if ! .local/bin/localkube status >/dev/null 2>&1; then
   trap '.local/bin/localkube down' EXIT
 fi
-(cd local && LOCALKUBE_TEST=1 go test -count=1 -v -timeout 20m ./clustertest)
+(cd local && LOCALKUBE_TEST=1 gotest -count=1 -v -timeout 20m ./clustertest)
 
 section "End to end"
 .local/bin/localkube up
 . .local/env
 # Most of a test is waiting, for a pod or for a kubelet.
-E2E=1 go test -count=1 -v -parallel 4 -timeout 40m ./e2e
+E2E=1 gotest -count=1 -v -parallel 4 -timeout 40m ./e2e
 
 section "End to end, on three nodes"
 .local/bin/localkube up --nodes 3
-E2E=1 go test -count=1 -v -parallel 2 -timeout 60m ./e2e -run '^(TestForcedDeletionOnAnotherNode|TestMembers.*)$'
+E2E=1 gotest -count=1 -v -parallel 2 -timeout 60m ./e2e -run '^(TestForcedDeletionOnAnotherNode|TestMembers.*)$'
 .local/bin/localkube up --nodes 1
