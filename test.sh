@@ -34,7 +34,7 @@ section "End to end"
 .local/bin/localkube up
 . .local/env
 # Most of a test is waiting, for a pod or for a kubelet.
-E2E=1 gotest -count=1 -v -parallel 4 -timeout 40m ./e2e
+E2E=1 gotest -count=1 -v -parallel 4 -timeout 60m ./e2e
 
 section "End to end, on three nodes"
 .local/bin/localkube up --nodes 3
