@@ -2,9 +2,9 @@
 # Lets every kind of fault that the local cluster can do strike servers as often as
 # wished, and interrupts updates: soak.sh FAULT TIMES GROUPS. FAULT is a regular
 # expression; with an empty one every kind strikes, updates are interrupted 50 times,
-# and every transition between 0 and 3 servers is gone through, too. Each of GROUPS groups has three nodes, a stack with one server and one
-# with three, which are struck side by side. Begun again, it goes on where it was.
-# make soak calls it.
+# and every transition between 0 and 3 servers is gone through, too. Each of GROUPS
+# groups has three nodes, a stack with one server and one with three, which are struck
+# side by side. Begun again, it goes on where it was. make soak calls it.
 set -euo pipefail
 cd "$(dirname "$0")"
 export CGO_ENABLED=0

@@ -33,7 +33,7 @@ fi
 section "End to end"
 .local/bin/localkube up
 . .local/env
-# Most of a test is waiting, for a pod or for a kubelet.
+# A test waits for pods and kubelets; four of them keep two cores busy.
 E2E=1 gotest -count=1 -v -parallel 4 -timeout 60m ./e2e
 
 section "End to end, on three nodes"

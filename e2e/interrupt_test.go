@@ -36,15 +36,11 @@ func moments(t *testing.T) *rand.Rand {
 func (f *fixture) interruptUp(after time.Duration, kill bool) (interrupted bool) {
 	f.t.Helper()
 	command, output, ended := f.beginUp()
-	cameToItsEnd := func() bool {
-		f.t.Logf("the update came to its end within %s: it does not count", after.Round(10*time.Millisecond))
-		return false
-	}
 	how := "SIGINT"
 	select {
 	case err := <-ended:
 		require.NoError(f.t, err, "%s", output)
-		return cameToItsEnd()
+		return false
 	case <-time.After(after):
 	}
 	if kill {
@@ -56,7 +52,7 @@ func (f *fixture) interruptUp(after time.Duration, kill bool) (interrupted bool)
 	select {
 	case err := <-ended:
 		if err == nil {
-			return cameToItsEnd()
+			return false
 		}
 	case <-time.After(killTimeout):
 		require.Fail(f.t, "an update that was interrupted did not end", "%s", output)
@@ -89,6 +85,8 @@ func (f *fixture) interruptBetween(numbers [2]int, check func()) {
 			interrupted++
 			f.t.Logf("%d of %d updates interrupted", interrupted, *interruptTimes)
 			f.upAfterKill()
+		} else {
+			f.t.Log("the update came to its end before it was interrupted: it does not count")
 		}
 		lasts[way] = time.Since(began)
 		check()

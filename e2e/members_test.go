@@ -290,7 +290,7 @@ func TestMembersThatWereAheadFollowTheNewPrimary(t *testing.T) {
 		return fmt.Sprint(seen, err), seen == next
 	})
 	m.eventually("Patroni to compare", time.Minute, func() (string, bool) {
-		log := m.Kubectl(m.ctx, "logs", ahead, "--since="+time.Minute.String()).Stdout
+		log := m.Kubectl(m.ctx, "logs", ahead, "--since=1m").Stdout
 		return "no word of it in the log", strings.Contains(log, "primary: history=")
 	})
 	m.kubectl("exec", ahead, "--", "sh", "-c", "kill -CONT "+replay)

@@ -112,12 +112,13 @@ func (w *Workspace) BuildOnce(ctx context.Context) error {
 	if err := w.Build(ctx); err != nil {
 		return err
 	}
-	text, err := os.ReadFile(filepath.Join(w.Root, "Pulumi.yaml"))
+	settings := filepath.Join(w.Root, "Pulumi.yaml")
+	text, err := os.ReadFile(settings)
 	if err != nil {
 		return err
 	}
-	if strings.Count(string(text), buildTarget) != 1 {
-		return fmt.Errorf("Pulumi.yaml: expected one line with %q", buildTarget)
+	if found := strings.Count(string(text), buildTarget); found != 1 {
+		return fmt.Errorf("%s: got %q %d times, expected it once", settings, buildTarget, found)
 	}
 	w.project = filepath.Join(w.Folder, "project")
 	if err := os.Mkdir(w.project, 0o700); err != nil {
