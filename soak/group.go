@@ -40,7 +40,7 @@ func (s *soak) openGroups(ctx context.Context) error {
 	nodes := strings.Fields(listed.Stdout)
 	wanted := s.options.groups*groupNodes + 1
 	if len(nodes) < wanted {
-		return fmt.Errorf("the cluster has %d nodes that no other soak uses, and these stacks take %d, one of them for everything else: give it more with make cluster NODES=...", len(nodes), wanted)
+		return fmt.Errorf("the cluster has %d nodes that no other soak uses, and these stacks take %d, one of them for everything else: give it more with make cluster NODES=N", len(nodes), wanted)
 	}
 	for range s.options.groups {
 		last := len(nodes) - groupNodes
