@@ -168,8 +168,21 @@ func (f Fault) Possible(s *Servers, nodes int) string {
 }
 
 func deletePods(ctx context.Context, s *Servers, pods []string) (*Struck, error) {
-	_, err := s.Output(ctx, append([]string{"delete", "pods"}, pods...)...)
-	return &Struck{Victims: pods}, err
+	before, err := s.uids(ctx, pods...)
+	if err != nil {
+		return nil, err
+	}
+	return &Struck{Victims: pods}, s.delete(ctx, before, pods...)
+}
+
+// delete deletes pods, and waits until they are gone. kubectl itself may wait for ever when several pods
+// of a StatefulSet are deleted at once, because it looks for one by its name, and finds the next one
+// (kubernetes/kubernetes#135562).
+func (s *Servers) delete(ctx context.Context, uids map[string]string, pods ...string) error {
+	if _, err := s.Output(ctx, append([]string{"delete", "pods", "--wait=false"}, pods...)...); err != nil {
+		return err
+	}
+	return s.untilGone(ctx, uids)
 }
 
 // forcePods deletes pods without waiting for their servers, which live on for a moment,
@@ -177,7 +190,7 @@ func deletePods(ctx context.Context, s *Servers, pods []string) (*Struck, error)
 func forcePods(ctx context.Context, s *Servers, pods []string) (*Struck, error) {
 	before, err := s.uids(ctx, pods...)
 	if err == nil {
-		_, err = s.Output(ctx, append([]string{"delete", "pods", "--force", "--grace-period=0"}, pods...)...)
+		_, err = s.Output(ctx, append([]string{"delete", "pods", "--force", "--grace-period=0", "--wait=false"}, pods...)...)
 	}
 	if err == nil {
 		err = s.untilReady(ctx, before, pods...)
@@ -206,7 +219,7 @@ func (s *Servers) evict(ctx context.Context, pod string) error {
 		return err
 	}
 	return Until(ctx, "pod "+pod+" to be evicted", settleTimeout, func(ctx context.Context) (string, bool) {
-		_, err := s.Kubectl(ctx, string(eviction), "create", "--raw=/api/v1/namespaces/"+s.Namespace+"/pods/"+pod+"/eviction", "--filename=-")
+		_, err := s.kubectl(ctx, string(eviction), "create", "--raw=/api/v1/namespaces/"+s.Namespace+"/pods/"+pod+"/eviction", "--filename=-")
 		return fmt.Sprint(err), err == nil
 	})
 }
@@ -299,9 +312,12 @@ const emptyVolume = `for attempt in 1 2 3 4 5 6 7 8 9 10; do find "${PGDATA%/*}"
 // place would. A server without its files is no fault that is left behind: its pod
 // is deleted in any case.
 func emptyClaim(ctx context.Context, s *Servers, pods []string) (*Struck, error) {
-	_, err := s.InPod(ctx, pods[0], emptyVolume)
-	struck, notDeleted := deletePods(ctx, s, pods)
-	return struck, errors.Join(err, notDeleted)
+	before, err := s.uids(ctx, pods...)
+	if err != nil {
+		return nil, err
+	}
+	_, err = s.InPod(ctx, pods[0], emptyVolume)
+	return &Struck{Victims: pods}, errors.Join(err, s.delete(ctx, before, pods...))
 }
 
 const (

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
 )
@@ -152,10 +154,47 @@ func TestSlowDiskIsMadeFastAgainAlsoWhenThatFailed(t *testing.T) {
 
 func TestServerWithoutItsFilesIsNotLeftBehind(t *testing.T) {
 	t.Parallel()
-	s, typed := servers(t, 3, answers{{to: "configmap", says: "postgres-2"}, {to: "find", err: errors.New("directory not empty")}, {to: "delete pods"}})
+	s, typed := servers(t, 3, answers{{to: "configmap", says: "postgres-2"}, {to: "find", err: errors.New("directory not empty")}, {to: "delete pods"},
+		{to: "--ignore-not-found"}, {to: "metadata.uid", says: "before"}})
 	_, err := named(t, "standby-claim-empty").Strike(t.Context(), s)
 	require.ErrorContains(t, err, "directory not empty")
-	require.Contains(t, *typed, "delete pods postgres-2")
+	require.Contains(t, *typed, "delete pods --wait=false postgres-2")
+}
+
+// A pod of a StatefulSet has a successor of the same name at once.
+func TestDeletedPodIsGoneWhenItsNameBelongsToAnother(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, typed := servers(t, 3, nil)
+		looks := 0
+		s.Kubectl = func(_ context.Context, _ string, arguments ...string) (string, error) {
+			*typed = append(*typed, strings.Join(arguments, " "))
+			if slices.Contains(arguments, "--ignore-not-found") {
+				if looks++; looks > 4 {
+					return "next", nil
+				}
+			}
+			return "before", nil
+		}
+		struck, err := named(t, "all-pod-delete").Strike(t.Context(), s)
+		require.NoError(t, err)
+		require.Equal(t, s.Pods(), struck.Victims)
+		require.Equal(t, 7, looks, "4 that saw the same pod, and one for each of three")
+		require.Contains(t, *typed, "delete pods --wait=false postgres-0 postgres-1 postgres-2")
+	})
+}
+
+func TestCommandThatDoesNotEndIsEnded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, _ := servers(t, 1, nil)
+		s.Kubectl = func(ctx context.Context, _ string, _ ...string) (string, error) {
+			<-ctx.Done()
+			return "", errors.New("signal: interrupt")
+		}
+		_, err := s.Output(t.Context(), "delete", "pods", "postgres-0")
+		require.EqualError(t, err, "kubectl delete pods postgres-0 did not end within 5m0s: signal: interrupt")
+	})
 }
 
 // A volume that is a folder of the node's own disk is never filled.

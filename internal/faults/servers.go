@@ -36,8 +36,19 @@ type Servers struct {
 
 // Output runs kubectl, and returns what it prints without the space around it.
 func (s *Servers) Output(ctx context.Context, arguments ...string) (string, error) {
-	printed, err := s.Kubectl(ctx, "", arguments...)
+	printed, err := s.kubectl(ctx, "", arguments...)
 	return strings.TrimSpace(printed), err
+}
+
+// kubectl gives kubectl a deadline: it has none of its own.
+func (s *Servers) kubectl(ctx context.Context, input string, arguments ...string) (string, error) {
+	limited, cancel := context.WithTimeoutCause(ctx, commandTimeout, fmt.Errorf("kubectl %s did not end within %s", strings.Join(arguments, " "), commandTimeout))
+	defer cancel()
+	printed, err := s.Kubectl(limited, input, arguments...)
+	if err != nil && ctx.Err() == nil && limited.Err() != nil {
+		err = fmt.Errorf("%w: %w", context.Cause(limited), err)
+	}
+	return printed, err
 }
 
 // InPod runs a shell command in a pod.
@@ -195,6 +206,19 @@ func (s *Servers) untilReady(ctx context.Context, before map[string]string, pods
 
 // readyWait is how long one look waits for a pod.
 const readyWait = 10 * time.Second
+
+// untilGone returns when there are no pods with these UIDs, by name, any more.
+func (s *Servers) untilGone(ctx context.Context, uids map[string]string) error {
+	return Until(ctx, "pods to be gone", settleTimeout, func(ctx context.Context) (string, bool) {
+		for pod, uid := range uids {
+			seen, err := s.Output(ctx, "get", "pod", pod, "--ignore-not-found", "--output=jsonpath={.metadata.uid}")
+			if err != nil || seen == uid {
+				return fmt.Sprintf("%s %s %v", pod, seen, err), false
+			}
+		}
+		return "", true
+	})
+}
 
 // uids are those of pods.
 func (s *Servers) uids(ctx context.Context, pods ...string) (map[string]string, error) {

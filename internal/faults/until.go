@@ -12,6 +12,8 @@ const (
 	// settleTimeout is for all servers to follow again; one of them may copy
 	// everything first.
 	settleTimeout = 4 * time.Minute
+	// commandTimeout is for one command of kubectl. None is to wait longer than for all servers to follow.
+	commandTimeout = settleTimeout + time.Minute
 	// primaryTimeout is for somebody to take the writes.
 	primaryTimeout = 3 * time.Minute
 )
