@@ -4,16 +4,21 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"stateful-postgres/verify/internal/kubernetes"
 )
 
+// forwardPause is how long nobody tries anew after an attempt to forward a port that failed: all who wait
+// for the same server share a forwarder.
+const forwardPause = 250 * time.Millisecond
+
 // forwarder forwards the port of a pod to this machine. What it forwards ends when it is closed.
 type forwarder struct {
 	subject *Subject
-	// choose says which pod it is; nil is none yet.
+	// choose says which pod it is, by the pods alone; nil is none yet.
 	choose func(*kubernetes.Observation) *corev1.Pod
 
 	lifetime context.Context
@@ -25,6 +30,9 @@ type forwarder struct {
 	tried bool
 	// address is the forwarded port's on this machine; empty when there is none yet.
 	address string
+	// failed is when the last attempt failed, and problem why.
+	failed  time.Time
+	problem error
 }
 
 func newForwarder(ctx context.Context, subject *Subject, observed *kubernetes.Observation, choose func(*kubernetes.Observation) *corev1.Pod) *forwarder {
@@ -43,10 +51,23 @@ func (f *forwarder) forget() {
 }
 
 // through connects to the forwarded port. One that leads nowhere any more, since its pod is gone,
-// is forwarded anew.
+// is forwarded anew. Who comes too soon after a failed attempt gets the problem of that one.
 func through[C any](ctx context.Context, f *forwarder, connect func(ctx context.Context, address string) (C, error)) (C, error) {
 	f.mutex.Lock()
 	defer f.mutex.Unlock()
+	if f.problem != nil && time.Since(f.failed) < forwardPause {
+		var none C
+		return none, f.problem
+	}
+	opened, err := throughOnce(ctx, f, connect)
+	f.problem = nil
+	if err != nil && ctx.Err() == nil {
+		f.failed, f.problem = time.Now(), err
+	}
+	return opened, err
+}
+
+func throughOnce[C any](ctx context.Context, f *forwarder, connect func(ctx context.Context, address string) (C, error)) (C, error) {
 	if f.address != "" {
 		opened, err := connect(ctx, f.address)
 		if err == nil || ctx.Err() != nil {
@@ -56,11 +77,11 @@ func through[C any](ctx context.Context, f *forwarder, connect func(ctx context.
 	}
 	var none C
 	if f.tried {
-		observed, err := f.subject.Cluster.Observe(ctx, f.subject.Objects)
+		pods, err := f.subject.Cluster.Pods(ctx, f.subject.Objects)
 		if err != nil {
 			return none, err
 		}
-		f.observed = observed
+		f.observed = &kubernetes.Observation{Objects: f.subject.Objects, Pods: pods}
 	}
 	f.tried = true
 	if err := f.forward(ctx); err != nil {

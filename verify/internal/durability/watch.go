@@ -84,13 +84,13 @@ func (w *watcher) run(ctx context.Context) {
 	}
 }
 
-// look looks once.
+// look looks once. What the API server has in memory is new enough, and takes it a part of the work.
 func (w *watcher) look(ctx context.Context, nodes bool) {
 	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
 	defer cancel()
 	var group sync.WaitGroup
 	group.Go(func() {
-		listed, err := w.cluster.Pods(ctx, w.objects)
+		listed, err := w.cluster.PodsInMemory(ctx, w.objects)
 		if err != nil {
 			return
 		}
@@ -112,7 +112,6 @@ func (w *watcher) look(ctx context.Context, nodes bool) {
 		if !nodes {
 			return
 		}
-		// What the API server has in memory is new enough.
 		listed, err := w.cluster.Core.Nodes().List(ctx, metav1.ListOptions{ResourceVersion: "0"})
 		if err != nil {
 			return
