@@ -130,12 +130,14 @@ func (g *group) run(ctx context.Context, nodesFirst bool) error {
 	return nil
 }
 
-// strikeLanes lets what happens to one stack strike each of them. One that is done sooner begins again, as
-// long as another has not come to its end: three servers take several times as long as one.
+// strikeLanes lets what happens to one stack strike each of them, again and again. Where the nodes are to be
+// struck, too, no lane begins again once all have come to their end: until then, three servers take several
+// times as long as one.
 func (g *group) strikeLanes(ctx context.Context) (struck bool, err error) {
 	var some atomic.Bool
 	var busy atomic.Int64
 	lanes := g.alive()
+	nodeKinds, _ := g.lackNodes()
 	busy.Store(int64(len(lanes)))
 	errs := each(lanes, func(_ int, l *lane) error {
 		done := sync.OnceFunc(func() { busy.Add(-1) })
@@ -150,7 +152,7 @@ func (g *group) strikeLanes(ctx context.Context) (struck bool, err error) {
 				return err
 			}
 			done()
-			if ctx.Err() != nil || l.over || g.soak.late() || busy.Load() == 0 {
+			if ctx.Err() != nil || l.over || g.soak.late() || len(nodeKinds) > 0 && busy.Load() == 0 {
 				return nil
 			}
 		}
@@ -158,12 +160,9 @@ func (g *group) strikeLanes(ctx context.Context) (struck bool, err error) {
 	return some.Load(), errors.Join(errs...)
 }
 
-// strikeNodes lets what happens to nodes strike all stacks of the group at once.
-func (g *group) strikeNodes(ctx context.Context) (struck bool, err error) {
-	lanes := g.alive()
-	var kinds []string
-	var lacking []*lane
-	for _, l := range lanes {
+// lackNodes are the kinds that have to strike the nodes still, and the lanes that need it.
+func (g *group) lackNodes() (kinds []string, lacking []*lane) {
+	for _, l := range g.alive() {
 		lacks := false
 		for kind := range l.faults {
 			if kind != faults.APIServerStop && !slices.Contains(l.own, kind) && g.soak.results.leftOf(l.servers, kind) > 0 {
@@ -177,6 +176,13 @@ func (g *group) strikeNodes(ctx context.Context) (struck bool, err error) {
 			lacking = append(lacking, l)
 		}
 	}
+	return kinds, lacking
+}
+
+// strikeNodes lets what happens to nodes strike all stacks of the group at once.
+func (g *group) strikeNodes(ctx context.Context) (struck bool, err error) {
+	lanes := g.alive()
+	kinds, lacking := g.lackNodes()
 	if len(kinds) == 0 {
 		return false, nil
 	}

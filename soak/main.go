@@ -147,7 +147,7 @@ func (s *soak) strike(ctx context.Context) (err error) {
 	defer s.CloseAtEnd(&err)
 	described := s.Run(ctx, "git", "describe", "--always", "--dirty")
 	s.commit = strings.TrimSpace(described.Stdout)
-	if err := s.Build(ctx); err != nil {
+	if err := s.BuildOnce(ctx); err != nil {
 		return err
 	}
 	if s.lasts > 0 {

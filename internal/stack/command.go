@@ -68,6 +68,10 @@ func (w *Workspace) Run(ctx context.Context, arguments ...string) Result {
 func (w *Workspace) command(ctx context.Context, arguments ...string) *exec.Cmd {
 	command := exec.CommandContext(ctx, arguments[0], arguments[1:]...)
 	command.Dir = w.Root
+	if arguments[0] == w.Verify && w.project != "" {
+		// It finds the Pulumi project from where it runs.
+		command.Dir = w.project
+	}
 	// metadata=skip: else a kill can leave a half-written file of metadata beside
 	// the checkpoint, with which the stack cannot be loaded.
 	command.Env = append(os.Environ(), "PULUMI_BACKEND_URL=file://"+w.stateFolder()+"?metadata=skip", "NO_COLOR=1")

@@ -40,7 +40,7 @@ type Workspace struct {
 
 	purpose string
 	lock    *os.File
-	// project is the folder of the Pulumi project for updates; empty, it is Root.
+	// project is the folder of the Pulumi project for updates and for verify; empty, it is Root.
 	project string
 
 	mu     sync.Mutex
@@ -106,7 +106,8 @@ func (w *Workspace) Build(ctx context.Context) error {
 // buildTarget is what the project says of the program, which each update builds.
 const buildTarget = "buildTarget: "
 
-// BuildOnce is Build, and all updates run the program as it was built then. To see that nothing has changed
+// BuildOnce is Build, and all updates, also those of verify, run the program as it was built then. To see
+// that nothing has changed
 // takes `go build` as much processor time as a whole update that changes nothing.
 func (w *Workspace) BuildOnce(ctx context.Context) error {
 	if err := w.Build(ctx); err != nil {
