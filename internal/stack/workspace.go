@@ -107,8 +107,7 @@ func (w *Workspace) Build(ctx context.Context) error {
 const buildTarget = "buildTarget: "
 
 // BuildOnce is Build, and all updates, also those of verify, run the program as it was built then. To see
-// that nothing has changed
-// takes `go build` as much processor time as a whole update that changes nothing.
+// that nothing has changed takes `go build` as much processor time as a whole update that changes nothing.
 func (w *Workspace) BuildOnce(ctx context.Context) error {
 	if err := w.Build(ctx); err != nil {
 		return err
