@@ -184,6 +184,29 @@ func TestServerThatAnswersAgainIsReadyAtOnce(t *testing.T) {
 }
 
 // Patroni tries for ever to start a server whose files were taken away, and says nothing of it to Kubernetes.
+// Every failover leaves the current segment of the log under one more timeline.
+func TestServerThatTookTheWritesOverBeginsASegment(t *testing.T) {
+	t.Parallel()
+	p := newRunning(t, "0", "ready", false)
+	require.NoError(t, os.WriteFile(filepath.Join(p.dir, "bin", "python3"), []byte("#!/bin/sh\nexit 0\n"), 0o755))
+	secret := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(secret, "REPLICATION_PASSWORD"), []byte("hunter2"), 0o600))
+	p.env = append(p.env, "HIGH_AVAILABILITY=true", "MEMBERS_SECRET="+secret, "REPLICATION_USER=ha")
+	const begins = "SELECT pg_switch_wal()"
+	require.Zero(t, p.run(t, "ready.sh"), p.console.String())
+	require.Equal(t, 1, strings.Count(p.record(t), begins))
+
+	require.Zero(t, p.run(t, "ready.sh"), p.console.String())
+	require.Equal(t, 1, strings.Count(p.record(t), begins), "once is enough")
+
+	p.write(t, "standby.signal")
+	require.Zero(t, p.run(t, "ready.sh"), p.console.String())
+	require.Equal(t, 1, strings.Count(p.record(t), begins), "a standby cannot")
+	require.NoError(t, os.Remove(filepath.Join(p.data, "standby.signal")))
+	require.Zero(t, p.run(t, "ready.sh"), p.console.String())
+	require.Equal(t, 2, strings.Count(p.record(t), begins), "it took the writes over")
+}
+
 func TestMemberWithoutItsFilesSaysWhatToDo(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {

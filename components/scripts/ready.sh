@@ -60,6 +60,7 @@ settle() {
     follow_secret
     if [ "${HIGH_AVAILABILITY-}" = true ]; then
         let_members_follow
+        leave_segment
         python3 "${0%/*}/members.py" password || return 0
     fi
     echo "$files" >"$run/settled"
@@ -121,6 +122,17 @@ follow_parameters() {
     if python3 "${0%/*}/members.py" parameters; then
         echo "$agreed" >"$run/agreed"
     fi
+}
+
+# leave_segment begins another segment of the log when earlier timelines have the
+# current one, too. Each server that takes the writes begins a timeline with a copy
+# of it, and PostgreSQL removes segments by their number: while little is written,
+# every failover would leave 16 MB on each volume until it is full.
+leave_segment() {
+    PGDATABASE=postgres sql 10 --output=/dev/null --command="
+        SELECT pg_switch_wal() FROM pg_ls_waldir()
+        WHERE substr(name, 9) = substr(pg_walfile_name(pg_current_wal_lsn()), 9)
+        HAVING count(*) > 1" || :
 }
 
 # let_members_follow makes the role with which the others copy and follow this

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
@@ -130,7 +131,16 @@ func dynamicConfig(a settings.Args) string {
 		// How long a standby waits before it connects again to a primary that was away.
 		"wal_retrieve_retry_interval": "1s",
 		// A slot of a standby that does not come back must not fill the volume.
-		"max_slot_wal_keep_size": slotLimit(a.Storage),
+		"max_slot_wal_keep_size": partOf(a.Storage, 3, 0),
+		// A server that comes back finds in it what it needs to be rewound. Each segment
+		// may be there twice, see leave_segment in ready.sh.
+		"wal_keep_size": partOf(a.Storage, 8, mostKept),
+	}
+	for name, value := range a.Parameters {
+		// What Patroni writes comes after the file with the other parameters.
+		if _, ours := parameters[strings.ToLower(name)]; ours {
+			parameters[strings.ToLower(name)] = value
+		}
 	}
 	for name, value := range agreed(a) {
 		parameters[name] = value
@@ -162,10 +172,18 @@ func dynamicConfig(a settings.Args) string {
 	return string(text)
 }
 
-// slotLimit is a third of the volume, as PostgreSQL writes sizes.
-func slotLimit(storage string) string {
+// mostKept is what Patroni takes for wal_keep_size without another value, in MB.
+const mostKept = 128
+
+// partOf is a part of the volume in whole MB, as PostgreSQL writes sizes, and at most so many where that
+// is not 0.
+func partOf(storage string, part, most int64) string {
 	quantity := resource.MustParse(storage)
-	return resource.NewQuantity(quantity.Value()/3>>20, resource.DecimalSI).String() + "MB"
+	size := quantity.Value() / part >> 20
+	if most > 0 {
+		size = min(size, most)
+	}
+	return strconv.FormatInt(size, 10) + "MB"
 }
 
 func (d Description) membersMetadata(name string, annotations map[string]string) metav1.ObjectMetaArgs {

@@ -1,6 +1,7 @@
 package objects
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -162,4 +163,29 @@ func TestPreviewShowsTheClaimThatIsStillThere(t *testing.T) {
 	d.Preview = true
 	require.Equal(t, []any{"fats", pulumi.String("1Gi"), pulumi.ToStringArray([]string{"ReadWriteMany"})}, asked(),
 		"the API server would take no other as long as it is there")
+}
+
+func TestLogThatMembersKeepFitsTheirVolume(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		storage    string
+		parameters map[string]string
+		kept, slot string
+	}{
+		{storage: "128Mi", kept: "16MB", slot: "42MB"},
+		{storage: "512Mi", kept: "64MB", slot: "170MB"},
+		{storage: "1Gi", kept: "128MB", slot: "341MB"},
+		{storage: "100Gi", kept: "128MB", slot: "34133MB"},
+		{storage: "1Gi", parameters: map[string]string{"WAL_keep_size": "1GB", "max_slot_wal_keep_size": "2GB"}, kept: "1GB", slot: "2GB"},
+	} {
+		args := settings.Args{HighAvailability: true, Storage: test.storage, Parameters: test.parameters}.WithDefaults()
+		var config struct {
+			PostgreSQL struct {
+				Parameters map[string]string
+			}
+		}
+		require.NoError(t, json.Unmarshal([]byte(dynamicConfig(args)), &config))
+		require.Equal(t, test.kept, config.PostgreSQL.Parameters["wal_keep_size"], test.storage)
+		require.Equal(t, test.slot, config.PostgreSQL.Parameters["max_slot_wal_keep_size"], test.storage)
+	}
 }
