@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"stateful-postgres/internal/contract"
+	"stateful-postgres/internal/faults"
 	"stateful-postgres/internal/stack"
 )
 
@@ -166,10 +168,12 @@ func TestMembersDurability(t *testing.T) {
 func TestMembersRegistersAreLinearizable(t *testing.T) {
 	t.Parallel()
 	f := setupFor(t, "registers", durabilityTimeout)
-	openMembers(t, f, 3).site.Writer.Halt()
+	m := openMembers(t, f, 3)
+	m.site.Writer.Halt()
 	kinds := []string{"switchover", "leader-pod-kill", "leader-process-kill", "leader-patroni-kill"}
 	said := f.durability(proven, "--workload", "register", "--fault", strings.Join(kinds, ","), "--every", "2s", "--times", "1", "--seed", "1")
 	f.requireStruck(said, kinds...)
+	m.untilSegmentIsNew()
 	for _, check := range said.Checks {
 		if check.Name == "linearizable" {
 			require.Equal(t, "passed", check.Status)
@@ -178,4 +182,14 @@ func TestMembersRegistersAreLinearizable(t *testing.T) {
 		}
 	}
 	require.Fail(t, "nothing is said about what the clients saw", "%+v", said)
+}
+
+// untilSegmentIsNew returns when the primary writes to a segment of the log that no earlier timeline has.
+func (m *members) untilSegmentIsNew() {
+	m.t.Helper()
+	require.Greater(m.t, m.query("select timeline_id from pg_control_checkpoint()"), "1")
+	require.NoError(m.t, faults.Until(m.ctx, "a segment of the log for the new timeline", time.Minute, func(context.Context) (string, bool) {
+		timelines := m.query("select count(*) from pg_ls_waldir() where substr(name, 9) = substr(pg_walfile_name(pg_current_wal_lsn()), 9)")
+		return timelines + " timelines have the current one", timelines == "1"
+	}))
 }
