@@ -205,6 +205,14 @@ func TestServerThatTookTheWritesOverBeginsASegment(t *testing.T) {
 	require.NoError(t, os.Remove(filepath.Join(p.data, "standby.signal")))
 	require.Zero(t, p.run(t, "ready.sh"), p.console.String())
 	require.Equal(t, 2, strings.Count(p.record(t), begins), "it took the writes over")
+
+	for timeline, times := range []int{3, 4} {
+		p.write(t, fmt.Sprintf("pg_wal/0000000%d.history", 2+timeline))
+		for range 2 {
+			require.Zero(t, p.run(t, "ready.sh"), p.console.String())
+			require.Equal(t, times, strings.Count(p.record(t), begins), "it was restarted")
+		}
+	}
 }
 
 func TestMemberWithoutItsFilesSaysWhatToDo(t *testing.T) {

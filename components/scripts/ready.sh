@@ -43,8 +43,8 @@ ready() {
 }
 
 # settle does what only the server that takes the writes can do: the others get it
-# from there. A standby may be that one later. It is done once, and again when the
-# kubelet has exchanged the Secret's files.
+# from there. A standby may be that one later. It is done once, and again for each
+# timeline, and when the kubelet has exchanged the Secret's files.
 settle() {
     if [ -e "$PGDATA/standby.signal" ]; then
         rm -f "$run/settled"
@@ -53,6 +53,10 @@ settle() {
     files=$(readlink "${POSTGRES_PASSWORD_FILE%/*}/..data") || files=
     if [ "${HIGH_AVAILABILITY-}" = true ]; then
         files="$files $(readlink "$MEMBERS_SECRET/..data")" || :
+        # The newest timeline: one begins with every start, also where no probe has seen
+        # the standby that a server is for a moment.
+        for history in "$PGDATA"/pg_wal/*.history; do :; done
+        files="$files $history"
     fi
     if [ -e "$run/settled" ] && [ "$(cat "$run/settled")" = "$files" ]; then
         return 0
