@@ -131,12 +131,18 @@ follow_parameters() {
 # leave_segment begins another segment of the log when earlier timelines have the
 # current one, too. Each server that takes the writes begins a timeline with a copy
 # of it, and PostgreSQL removes segments by their number: while little is written,
-# every failover would leave 16 MB on each volume until it is full.
+# every failover would leave 16 MB on each volume until it is full. On a volume that
+# is nearly full nothing is begun: a server that finds no room for its log ends.
 leave_segment() {
+    free=$(df -Pk "$PGDATA" | {
+        read -r _
+        read -r _ _ _ free _
+        echo "$free"
+    }) || return 0
     PGDATABASE=postgres sql 10 --output=/dev/null --command="
         SELECT pg_switch_wal() FROM pg_ls_waldir()
         WHERE substr(name, 9) = substr(pg_walfile_name(pg_current_wal_lsn()), 9)
-        HAVING count(*) > 1" || :
+        HAVING count(*) > 1 AND $free * 1024::bigint > 4 * pg_size_bytes(current_setting('wal_segment_size'))" || :
 }
 
 # let_members_follow makes the role with which the others copy and follow this
