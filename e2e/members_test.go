@@ -279,10 +279,14 @@ func TestMembersThatWereAheadFollowTheNewPrimary(t *testing.T) {
 
 	// The primary sends nothing more, and does not come back before another one took the writes.
 	m.kubectl("exec", primary, "--", "sh", "-c", "kill -STOP -1")
-	node, err := m.site.Node(m.ctx, primary)
-	require.NoError(t, err)
-	t.Cleanup(func() { m.Kubectl(context.Background(), "uncordon", node) })
-	m.kubectl("cordon", node)
+	free := m.needsNodes(3)
+	for _, pod := range []string{ahead, next} {
+		node, err := m.site.Node(m.ctx, pod)
+		require.NoError(t, err)
+		free = slices.DeleteFunc(free, func(name string) bool { return name == node })
+	}
+	t.Cleanup(func() { m.Kubectl(context.Background(), append([]string{"uncordon"}, free...)...) })
+	m.kubectl(append([]string{"cordon"}, free...)...)
 	m.kubectl("delete", "pod", primary, "--grace-period=0", "--force")
 	m.kubectl("exec", next, "--", "sh", "-c", "kill "+receiver+"; kill -CONT "+receiver)
 	m.eventually("another primary", 2*time.Minute, func() (string, bool) {
@@ -294,7 +298,7 @@ func TestMembersThatWereAheadFollowTheNewPrimary(t *testing.T) {
 		return "no word of it in the log", strings.Contains(log, "primary: history=")
 	})
 	m.kubectl("exec", ahead, "--", "sh", "-c", "kill -CONT "+replay)
-	m.kubectl("uncordon", node)
+	m.kubectl(append([]string{"uncordon"}, free...)...)
 	m.settled(3)
 	m.requireEverything()
 	m.verify(proven)
