@@ -229,12 +229,14 @@ func TestMembersAskTheAPIServer(t *testing.T) {
 	}
 }
 
-func TestServerWhoseReceiverWaitsInVainRestarts(t *testing.T) {
+func TestServerThatWaitsForTheLogInVainIsHelped(t *testing.T) {
 	t.Parallel()
 	p := newPod(t, map[string]string{"psql": `case "$*" in
 *"show primary_conninfo"*) echo "host=10.0.0.1 port=5432" ;;
 *"show primary_slot_name"*) echo postgres_0 ;;
 *walreceiver*) echo 123 ;;
+*pg_last_wal_replay_lsn*) echo 1/5000148 16777216 ;;
+*"<= '0000000100000005'"*) if [ -z "${REMOVED-}" ]; then echo 1; fi ;;
 *"host=10.0.0.1"*) exit "${PRIMARY-0}" ;;
 *) exit 1 ;;
 esac`})
@@ -255,7 +257,7 @@ esac`})
 		python.Env = append(append(slices.Clone(p.env), "POD_NAME=postgres-0", "MEMBERS=postgres-ha", "TMPDIR="+p.dir, "MEMBERS_SECRET="+p.dir,
 			"PATRONI_API="+patroni.URL+"/", "POD_LOG="+filepath.Join(p.dir, "log")), with...)
 		said, err := python.CombinedOutput()
-		require.Equal(t, len(with) > 0, err != nil, "%s", said)
+		require.Equal(t, slices.Contains(with, "PRIMARY=2"), err != nil, "%s", said)
 		written, err := os.ReadFile(filepath.Join(p.dir, "log"))
 		require.NoError(t, err)
 		return string(written)
@@ -268,4 +270,12 @@ esac`})
 	require.Empty(t, called)
 	require.Equal(t, "members: the primary answers, and its log does not come; the server restarts, and is compared with the primary\n", waited("123", 90))
 	require.Equal(t, []string{"POST /restart members secret"}, called)
+
+	const removed, needed = "REMOVED=true", "segment 0000000100000005"
+	require.Empty(t, waited("123", 90, removed), "something else was waited for")
+	require.Empty(t, called)
+	require.Empty(t, waited(needed, 5, removed), "it may replay what it has itself")
+	require.Empty(t, called)
+	require.Equal(t, "members: the primary has no longer segment 0000000100000005 of the log, which this server needs; it copies all files anew\n", waited(needed, 15, removed))
+	require.Equal(t, []string{"POST /reinitialize members secret"}, called)
 }

@@ -294,6 +294,15 @@ def catch_up():
         call("reinitialize")
         query("select pg_drop_replication_slot(slot_name) " + lost, *where)
         return
+    # Nor does a primary that had no slot for it keep what it needs, as one that ran by
+    # itself for a while. PostgreSQL asks for it for ever.
+    needed = segment()
+    older = "select 1 from pg_ls_dir('pg_wal', true, false) name where name ~ '^[0-9A-F]{24}$' and substr(name, 9) <= '%s' limit 1" % needed
+    if needed and not query(older, *where):
+        if waited("segment " + needed) > 10:
+            say("the primary has no longer segment %s of the log, which this server needs; it copies all files anew" % needed)
+            call("reinitialize")
+        return
     # Patroni compares a server with a new primary once, by what it has replayed. If it
     # replays more than that primary has, it asks for ever for a log that is not there.
     # And PostgreSQL's receiver has no time limit until the log comes: if the primary
@@ -305,18 +314,28 @@ def catch_up():
         restart()
 
 
-def waited(receiver):
-    """For how many seconds this receiver has waited. The probe removes the file when
-    the log comes."""
+def segment():
+    """The number of the segment that is replayed next, as it ends the names of files."""
+    position = query("select pg_last_wal_replay_lsn() || ' ' || setting from pg_settings where name = 'wal_segment_size'")
+    if not position:
+        return ""
+    position, size = position.split()
+    high, low = (int(part, 16) for part in position.split("/"))
+    return "%08X%08X" % (high, low // int(size))
+
+
+def waited(what):
+    """For how many seconds it has been waited for this, as a receiver or a segment. The
+    probe removes the file when the log comes."""
     path = os.path.join(ENV.get("TMPDIR", "/tmp"), "waits")
     now = time.time()
     try:
-        known, since = read(path).split()
+        known, since = read(path).rsplit(None, 1)
     except (OSError, ValueError):
         known = since = ""
-    if known != receiver:
+    if known != what:
         with open(path, "w", encoding="utf-8") as file:
-            file.write("%s %s" % (receiver, now))
+            file.write("%s %s" % (what, now))
         return 0
     return now - float(since)
 
