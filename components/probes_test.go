@@ -183,15 +183,13 @@ func TestServerThatAnswersAgainIsReadyAtOnce(t *testing.T) {
 	require.Equal(t, "pg_isready: --quiet --host=127.0.0.1\n", p.record(t), "without a pause, and without another look at the password")
 }
 
-// Patroni tries for ever to start a server whose files were taken away, and says nothing of it to Kubernetes.
 // Every failover leaves the current segment of the log under one more timeline.
 func TestServerThatTookTheWritesOverBeginsASegment(t *testing.T) {
 	t.Parallel()
 	p := newRunning(t, "0", "ready", false)
 	require.NoError(t, os.WriteFile(filepath.Join(p.dir, "bin", "python3"), []byte("#!/bin/sh\nexit 0\n"), 0o755))
-	secret := t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(secret, "REPLICATION_PASSWORD"), []byte("hunter2"), 0o600))
-	p.env = append(p.env, "HIGH_AVAILABILITY=true", "MEMBERS_SECRET="+secret, "REPLICATION_USER=ha")
+	p.put(t, "REPLICATION_PASSWORD", "hunter2")
+	p.env = append(p.env, "HIGH_AVAILABILITY=true", "MEMBERS_SECRET="+p.dir, "REPLICATION_USER=ha")
 	const begins = "SELECT pg_switch_wal()"
 	require.Zero(t, p.run(t, "ready.sh"), p.console.String())
 	require.Equal(t, 1, strings.Count(p.record(t), begins))
@@ -215,6 +213,7 @@ func TestServerThatTookTheWritesOverBeginsASegment(t *testing.T) {
 	}
 }
 
+// Patroni tries for ever to start a server whose files were taken away, and says nothing of it to Kubernetes.
 func TestMemberWithoutItsFilesSaysWhatToDo(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,7 +11,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"stateful-postgres/internal/contract"
-	"stateful-postgres/internal/faults"
 	"stateful-postgres/internal/stack"
 )
 
@@ -188,8 +186,8 @@ func TestMembersRegistersAreLinearizable(t *testing.T) {
 func (m *members) untilSegmentIsNew() {
 	m.t.Helper()
 	require.Greater(m.t, m.query("select timeline_id from pg_control_checkpoint()"), "1")
-	require.NoError(m.t, faults.Until(m.ctx, "a segment of the log for the new timeline", time.Minute, func(context.Context) (string, bool) {
+	m.eventually("a segment of the log for the new timeline", time.Minute, func() (string, bool) {
 		timelines := m.query("select count(*) from pg_ls_waldir() where substr(name, 9) = substr(pg_walfile_name(pg_current_wal_lsn()), 9)")
 		return timelines + " timelines have the current one", timelines == "1"
-	}))
+	})
 }

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -172,14 +174,14 @@ func deletePods(ctx context.Context, s *Servers, pods []string) (*Struck, error)
 	if err != nil {
 		return nil, err
 	}
-	return &Struck{Victims: pods}, s.delete(ctx, before, pods...)
+	return &Struck{Victims: pods}, s.delete(ctx, before)
 }
 
-// delete deletes pods, and waits until they are gone. kubectl itself may wait for ever when several pods
+// delete deletes the pods with these UIDs, by name, and waits until they are gone. kubectl itself may wait for ever when several pods
 // of a StatefulSet are deleted at once, because it looks for one by its name, and finds the next one
 // (kubernetes/kubernetes#135562).
-func (s *Servers) delete(ctx context.Context, uids map[string]string, pods ...string) error {
-	if _, err := s.Output(ctx, append([]string{"delete", "pods", "--wait=false"}, pods...)...); err != nil {
+func (s *Servers) delete(ctx context.Context, uids map[string]string) error {
+	if _, err := s.Output(ctx, append([]string{"delete", "pods", "--wait=false"}, slices.Sorted(maps.Keys(uids))...)...); err != nil {
 		return err
 	}
 	return s.untilGone(ctx, uids)
@@ -317,7 +319,7 @@ func emptyClaim(ctx context.Context, s *Servers, pods []string) (*Struck, error)
 		return nil, err
 	}
 	_, err = s.InPod(ctx, pods[0], emptyVolume)
-	return &Struck{Victims: pods}, errors.Join(err, s.delete(ctx, before, pods...))
+	return &Struck{Victims: pods}, errors.Join(err, s.delete(ctx, before))
 }
 
 const (

@@ -102,9 +102,17 @@ var agreedParameters = map[string]string{
 
 // agreed are the parameters that all members have to have alike.
 func agreed(a settings.Args) map[string]string {
-	parameters := maps.Clone(agreedParameters)
+	if !a.HighAvailability {
+		return agreedParameters
+	}
+	return withUsers(agreedParameters, a)
+}
+
+// withUsers are parameters, with the user's value where there is one.
+func withUsers(ours map[string]string, a settings.Args) map[string]string {
+	parameters := maps.Clone(ours)
 	for name, value := range a.Parameters {
-		if isAgreed(a, name) {
+		if _, found := ours[strings.ToLower(name)]; found {
 			parameters[strings.ToLower(name)] = value
 		}
 	}
@@ -124,27 +132,21 @@ func AgreedParameters(a settings.Args) string {
 
 // dynamicConfig is Patroni's dynamic configuration, as JSON.
 func dynamicConfig(a settings.Args) string {
-	parameters := map[string]any{
+	// What the user sets goes here, too: what Patroni writes comes after the file with
+	// the other parameters.
+	parameters := withUsers(map[string]string{
 		"wal_sender_timeout":           streamTimeout,
 		"wal_receiver_timeout":         streamTimeout,
 		"wal_receiver_status_interval": "1s",
 		// How long a standby waits before it connects again to a primary that was away.
 		"wal_retrieve_retry_interval": "1s",
 		// A slot of a standby that does not come back must not fill the volume.
-		"max_slot_wal_keep_size": partOf(a.Storage, 3, 0),
+		"max_slot_wal_keep_size": inMB(share(a.Storage, 3)),
 		// A server that comes back finds in it what it needs to be rewound. Each segment
 		// may be there twice, see leave_segment in ready.sh.
-		"wal_keep_size": partOf(a.Storage, 8, mostKept),
-	}
-	for name, value := range a.Parameters {
-		// What Patroni writes comes after the file with the other parameters.
-		if _, ours := parameters[strings.ToLower(name)]; ours {
-			parameters[strings.ToLower(name)] = value
-		}
-	}
-	for name, value := range agreed(a) {
-		parameters[name] = value
-	}
+		"wal_keep_size": inMB(min(share(a.Storage, 8), mostKept)),
+	}, a)
+	maps.Copy(parameters, agreed(a))
 	text, err := json.Marshal(map[string]any{
 		"ttl": leaderTTL, "loop_wait": loopWait, "retry_timeout": retryTimeout,
 		// Who may take the writes is decided by who has every acknowledged one. The
@@ -175,16 +177,14 @@ func dynamicConfig(a settings.Args) string {
 // mostKept is what Patroni takes for wal_keep_size without another value, in MB.
 const mostKept = 128
 
-// partOf is a part of the volume in whole MB, as PostgreSQL writes sizes, and at most so many where that
-// is not 0.
-func partOf(storage string, part, most int64) string {
+// share is the volume divided by a number, in whole MB.
+func share(storage string, by int64) int64 {
 	quantity := resource.MustParse(storage)
-	size := quantity.Value() / part >> 20
-	if most > 0 {
-		size = min(size, most)
-	}
-	return strconv.FormatInt(size, 10) + "MB"
+	return quantity.Value() / by >> 20
 }
+
+// inMB is a size as PostgreSQL writes it.
+func inMB(size int64) string { return strconv.FormatInt(size, 10) + "MB" }
 
 func (d Description) membersMetadata(name string, annotations map[string]string) metav1.ObjectMetaArgs {
 	metadata := d.metadata(name, annotations)

@@ -28,15 +28,22 @@ func TestClientsThatWaitForAServerShareWhatIsSeenOfIt(t *testing.T) {
 
 	const asks, clientsAtOnce = 600 * time.Millisecond, 5
 	var attempts sync.WaitGroup
-	for range clientsAtOnce {
+	var met [clientsAtOnce][]error
+	for client := range met {
 		attempts.Go(func() {
 			for began := time.Now(); time.Since(began) < asks; time.Sleep(20 * time.Millisecond) {
 				_, err := entrance.Open(t.Context())
-				require.ErrorContains(t, err, "no pod is ready")
+				met[client] = append(met[client], err)
 			}
 		})
 	}
 	attempts.Wait()
+	for _, errs := range met {
+		require.NotEmpty(t, errs)
+		for _, err := range errs {
+			require.ErrorContains(t, err, "no pod is ready")
+		}
+	}
 
 	asked := map[string]int{}
 	for _, action := range clients.Actions() {
