@@ -3,6 +3,7 @@ package check
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -61,16 +62,19 @@ func (c *Checker) compareStandbys(ctx context.Context, expected payload.Digest) 
 			return
 		}
 		c.readStandbys(ctx, standbys, which, position, deadline)
-		now := expected
+		now, open := expected, 0
 		if !agree(standbys, expected) {
 			// Somebody else may write to the table, too.
-			if now, err = which.Digest(ctx, c.members.primary); err != nil {
+			if open, err = c.untilVisible(ctx); err == nil {
+				now, err = which.Digest(ctx, c.members.primary)
+			}
+			if err != nil {
 				c.broken(ctx, report.Rows, "standby rows", err)
 				return
 			}
 		}
 		if now == expected {
-			c.reportStandbys(ctx, standbys, which, expected, position, unasked)
+			c.reportStandbys(ctx, standbys, which, expected, position, unasked, open)
 			return
 		}
 		expected = now
@@ -87,6 +91,26 @@ func (c *Checker) compareStandbys(ctx context.Context, expected payload.Digest) 
 			return
 		}
 	}
+}
+
+// untilVisible waits until the primary shows every row that a standby has shown before, and returns how many
+// transactions that may have written some did not end in time. A standby shows a row as soon as it has replayed
+// the commit. The primary shows it when the commit has been acknowledged, for which it may wait for a standby.
+func (c *Checker) untilVisible(ctx context.Context) (open int, err error) {
+	before, err := rows.Writers(ctx, c.members.primary)
+	deadline := time.Now().Add(c.settleTime())
+	for now := before; err == nil; now, err = rows.Writers(ctx, c.members.primary) {
+		before = slices.DeleteFunc(before, func(writer string) bool { return !slices.Contains(now, writer) })
+		if len(before) == 0 || time.Now().After(deadline) {
+			return len(before), nil
+		}
+		select {
+		case <-ctx.Done():
+			return 0, context.Cause(ctx)
+		case <-time.After(memberInterval):
+		}
+	}
+	return 0, err
 }
 
 // readStandbys reads rows of all standbys at the same time, each once it has come to a position.
@@ -131,8 +155,9 @@ func agree(standbys []*compared, expected payload.Digest) bool {
 }
 
 // reportStandbys says of each standby whether it has the primary's rows. When all have, what was seen
-// up to the position can be lost with no server alone.
-func (c *Checker) reportStandbys(ctx context.Context, standbys []*compared, which *rows.Selection, expected payload.Digest, position server.LSN, unasked int) {
+// up to the position can be lost with no server alone. So many transactions are open that may have written more
+// than the primary shows.
+func (c *Checker) reportStandbys(ctx context.Context, standbys []*compared, which *rows.Selection, expected payload.Digest, position server.LSN, unasked, open int) {
 	same, synchronous := 0, false
 	for _, standby := range standbys {
 		pod := standby.pod.Name
@@ -146,7 +171,7 @@ func (c *Checker) reportStandbys(ctx context.Context, standbys []*compared, whic
 			c.add(report.Rows, "standby rows", report.Unknown, fmt.Sprintf("%s has replayed the log up to %s, %s behind the primary's %s, and did not come further within %s: its rows could not be compared",
 				pod, standby.at, report.Plural(position.Sub(standby.at), "byte"), position, report.Duration(c.settleTime())), "see the log of that pod, and pg_stat_replication on the primary")
 		case standby.found != expected:
-			c.otherRows(ctx, standby, which, expected)
+			c.otherRows(ctx, standby, which, expected, open)
 		default:
 			same++
 			c.countRows(pod, which, standby.found.Rows)
@@ -180,8 +205,9 @@ func (c *Checker) countRows(pod string, which *rows.Selection, count int64) {
 	}
 }
 
-// otherRows names the rows that are wrong on a standby.
-func (c *Checker) otherRows(ctx context.Context, standby *compared, which *rows.Selection, expected payload.Digest) {
+// otherRows names the rows that are wrong on a standby. Only more than the primary shows is no error while the
+// transactions are open that may have written them.
+func (c *Checker) otherRows(ctx context.Context, standby *compared, which *rows.Selection, expected payload.Digest, open int) {
 	pod := standby.pod.Name
 	c.countRows(pod, which, standby.found.Rows)
 	detail := fmt.Sprintf("%s has other rows%s than the primary: %s with the digest %s, expected %s with the digest %s",
@@ -197,6 +223,11 @@ func (c *Checker) otherRows(ctx context.Context, standby *compared, which *rows.
 				list = append(list, named(audit, kind)...)
 			}
 		}
+	}
+	if open > 0 && err == nil && len(list) == 0 && standby.found.Rows > expected.Rows {
+		c.add(report.Rows, "standby rows", report.Unknown, fmt.Sprintf("%s; %s that may have written them did not end within %s", detail, report.Plural(int64(open), "transaction"), report.Duration(c.settleTime())),
+			"a standby shows a row before the primary does while the commit waits for a synchronous standby: see pg_stat_activity on the primary, and run verify again when these transactions are over")
+		return
 	}
 	c.Sink.Add(report.Check{Section: report.Rows, Name: "standby rows", Status: report.Violated, Detail: detail, Rows: list[:min(len(list), rows.Named)],
 		Hint: fmt.Sprintf("a failover to it would lose rows: find out what became of its volume, then have the server copy the primary's files: delete the claim %s and the pod",
