@@ -49,17 +49,22 @@ func (s *durabilitySettings) killClient(found *subject) func(context.Context, *f
 		if err := client.Start(); err != nil {
 			return nil, err
 		}
-		err = faults.UntilEvery(ctx, clientPoll, "another verify to write", clientTimeout, func(context.Context) (string, bool) {
+		running, over := context.WithCancel(ctx)
+		ended := make(chan error, 1)
+		go func() { defer over(); ended <- client.Wait() }()
+		err = faults.UntilEvery(running, clientPoll, "another verify to write", clientTimeout, func(context.Context) (string, bool) {
 			now := acknowledgedIn(path)
 			return fmt.Sprintf("%d rows acknowledged", now-before), now >= before+clientRows
 		})
 		killed := client.Process.Kill()
-		ended := client.Wait()
-		if err != nil {
+		how := <-ended
+		switch {
+		case ctx.Err() != nil:
+			return struck, ctx.Err()
+		case killed != nil:
+			return struck, fmt.Errorf("the other verify ended by itself (%v): %s", how, strings.TrimSpace(said.String()))
+		case err != nil:
 			return struck, fmt.Errorf("%w; it said: %s", err, strings.TrimSpace(said.String()))
-		}
-		if killed != nil {
-			return struck, fmt.Errorf("the other verify ended by itself: %w: %s", ended, strings.TrimSpace(said.String()))
 		}
 		return struck, account(ctx, program, target)
 	}
