@@ -144,9 +144,9 @@ func TestLanesShowEachStateOnce(t *testing.T) {
 	l.see(2000, map[string]string{"postgres-0": "ready", "postgres-1": "not ready"})
 	require.Equal(t, []history.Interval{
 		{Of: "postgres-0", State: "ready", FromMS: 0, ToMS: 1000}, {Of: "postgres-0", State: "terminating", FromMS: 1000, ToMS: 1500},
-		{Of: "postgres-0", State: "absent", FromMS: 1500, ToMS: 2000}, {Of: "postgres-0", State: "ready", FromMS: 2000, ToMS: 2000},
-		{Of: "postgres-1", State: "not ready", FromMS: 2000, ToMS: 2000},
-	}, l.sorted())
+		{Of: "postgres-0", State: "absent", FromMS: 1500, ToMS: 2000}, {Of: "postgres-0", State: "ready", FromMS: 2000, ToMS: 2500},
+		{Of: "postgres-1", State: "not ready", FromMS: 2000, ToMS: 2500},
+	}, l.end(2500))
 }
 
 func TestLatencyIsWrittenToThreeDigits(t *testing.T) {

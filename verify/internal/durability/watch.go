@@ -8,18 +8,10 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"stateful-postgres/internal/contract"
 	"stateful-postgres/verify/internal/history"
 	"stateful-postgres/verify/internal/kubernetes"
-)
-
-const (
-	watchInterval = 500 * time.Millisecond
-	// nodesEvery is after how many looks at the pods the nodes are looked at, too: a cluster may have many.
-	nodesEvery   = 4
-	watchTimeout = 2 * time.Second
 )
 
 // watcher notes the states of pods and nodes, and the roles of members.
@@ -60,8 +52,11 @@ func (l *lanes) see(at int64, states map[string]string) {
 	}
 }
 
-// sorted are the intervals by object and time.
-func (l *lanes) sorted() []history.Interval {
+// end are the intervals by object and time, of which the last ones last until some moment.
+func (l *lanes) end(at int64) []history.Interval {
+	for _, i := range l.last {
+		l.intervals[i].ToMS = at
+	}
 	return slices.SortedStableFunc(slices.Values(l.intervals), func(a, b history.Interval) int {
 		if a.Of != b.Of {
 			return strings.Compare(a.Of, b.Of)
@@ -70,64 +65,40 @@ func (l *lanes) sorted() []history.Interval {
 	})
 }
 
-// run looks until ctx ends. What cannot be seen, because the API server is away, stays as it was.
+// run notes what changes until ctx ends. What cannot be seen, because the API server is away, stays as it was.
 func (w *watcher) run(ctx context.Context) {
-	ticker := time.NewTicker(watchInterval)
-	defer ticker.Stop()
-	for looks := 0; ; looks++ {
-		w.look(ctx, looks%nodesEvery == 0)
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-	}
+	var group sync.WaitGroup
+	group.Go(func() { w.cluster.WatchPods(ctx, w.objects, w.seePods) })
+	group.Go(func() { w.cluster.WatchNodes(ctx, w.seeNodes) })
+	group.Wait()
 }
 
-// look looks once. What the API server has in memory is new enough, and takes it a part of the work.
-func (w *watcher) look(ctx context.Context, nodes bool) {
-	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
-	defer cancel()
-	var group sync.WaitGroup
-	group.Go(func() {
-		listed, err := w.cluster.PodsInMemory(ctx, w.objects)
-		if err != nil {
-			return
+func (w *watcher) seePods(all []*corev1.Pod) {
+	pods, roles := map[string]string{}, map[string]string{}
+	for _, pod := range all {
+		pods[pod.Name] = podState(pod)
+		if w.objects.HighAvailability {
+			roles[pod.Name] = roleOf(pod)
 		}
-		pods, roles := map[string]string{}, map[string]string{}
-		for i := range listed {
-			pod := &listed[i]
-			pods[pod.Name] = podState(pod)
-			if w.objects.HighAvailability {
-				roles[pod.Name] = roleOf(pod)
-			}
+	}
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	at := w.meter.since(time.Now())
+	w.pods.see(at, pods)
+	w.roles.see(at, roles)
+}
+
+func (w *watcher) seeNodes(all []*corev1.Node) {
+	nodes := map[string]string{}
+	for _, node := range all {
+		nodes[node.Name] = "not ready"
+		if kubernetes.NodeIsReady(node) {
+			nodes[node.Name] = "ready"
 		}
-		w.mutex.Lock()
-		defer w.mutex.Unlock()
-		at := w.meter.since(time.Now())
-		w.pods.see(at, pods)
-		w.roles.see(at, roles)
-	})
-	group.Go(func() {
-		if !nodes {
-			return
-		}
-		listed, err := w.cluster.Core.Nodes().List(ctx, metav1.ListOptions{ResourceVersion: "0"})
-		if err != nil {
-			return
-		}
-		nodes := map[string]string{}
-		for i := range listed.Items {
-			nodes[listed.Items[i].Name] = "not ready"
-			if kubernetes.NodeIsReady(&listed.Items[i]) {
-				nodes[listed.Items[i].Name] = "ready"
-			}
-		}
-		w.mutex.Lock()
-		defer w.mutex.Unlock()
-		w.nodes.see(w.meter.since(time.Now()), nodes)
-	})
-	group.Wait()
+	}
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	w.nodes.see(w.meter.since(time.Now()), nodes)
 }
 
 func podState(pod *corev1.Pod) string {
@@ -150,9 +121,9 @@ func roleOf(pod *corev1.Pod) string {
 	return "standby"
 }
 
-// enter puts what was seen into the history.
+// enter puts what was seen into the history, whose duration is known.
 func (w *watcher) enter(h *history.History) {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
-	h.Roles, h.Pods, h.Nodes = w.roles.sorted(), w.pods.sorted(), w.nodes.sorted()
+	h.Roles, h.Pods, h.Nodes = w.roles.end(h.DurationMS), w.pods.end(h.DurationMS), w.nodes.end(h.DurationMS)
 }

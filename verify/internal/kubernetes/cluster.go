@@ -192,17 +192,7 @@ func (c *Cluster) UID(ctx context.Context) (string, error) {
 
 // Pods are those of the StatefulSet.
 func (c *Cluster) Pods(ctx context.Context, objects Objects) ([]corev1.Pod, error) {
-	return c.pods(ctx, objects, metav1.ListOptions{})
-}
-
-// PodsInMemory are those of the StatefulSet as the API server has them in memory, without a question to its
-// storage: a moment old at most, as long as it hears from there.
-func (c *Cluster) PodsInMemory(ctx context.Context, objects Objects) ([]corev1.Pod, error) {
-	return c.pods(ctx, objects, metav1.ListOptions{ResourceVersion: "0"})
-}
-
-func (c *Cluster) pods(ctx context.Context, objects Objects, options metav1.ListOptions) ([]corev1.Pod, error) {
-	listed, err := c.Core.Pods(objects.Namespace).List(ctx, options)
+	listed, err := c.Core.Pods(objects.Namespace).List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return nil, err
 	}
