@@ -9,9 +9,11 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -181,6 +183,18 @@ func TestDatabaseOfAMember(t *testing.T) {
 	}
 }
 
+// accessTo is a pod's access to an API server.
+func accessTo(t *testing.T, api *httptest.Server) []string {
+	t.Helper()
+	account := t.TempDir()
+	authority := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: api.Certificate().Raw})
+	require.NoError(t, os.WriteFile(filepath.Join(account, "ca.crt"), authority, 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(account, "token"), []byte("token\n"), 0o600))
+	host, port, err := net.SplitHostPort(api.Listener.Addr().String())
+	require.NoError(t, err)
+	return []string{"ACCOUNT=" + account, "KUBERNETES_SERVICE_HOST=" + host, "KUBERNETES_SERVICE_PORT=" + port}
+}
+
 // With the real python: what it asks, and that all that it can be asked for is there.
 func TestMembersAskTheAPIServer(t *testing.T) {
 	t.Parallel()
@@ -198,12 +212,7 @@ func TestMembersAskTheAPIServer(t *testing.T) {
 		fmt.Fprintf(w, `{"metadata": {"annotations": %s}}`, annotations)
 	}))
 	t.Cleanup(api.Close)
-	account := t.TempDir()
-	authority := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: api.Certificate().Raw})
-	require.NoError(t, os.WriteFile(filepath.Join(account, "ca.crt"), authority, 0o600))
-	require.NoError(t, os.WriteFile(filepath.Join(account, "token"), []byte("token\n"), 0o600))
-	host, port, err := net.SplitHostPort(api.Listener.Addr().String())
-	require.NoError(t, err)
+	access := accessTo(t, api)
 	renewed := func(ago time.Duration) string {
 		return fmt.Sprintf(`{"leader": "postgres-1", "renewTime": %q}`, time.Now().Add(-ago).UTC().Format("2006-01-02T15:04:05.000000+00:00"))
 	}
@@ -221,8 +230,8 @@ func TestMembersAskTheAPIServer(t *testing.T) {
 	}
 	for name, test := range tests {
 		python := exec.CommandContext(t.Context(), "python3", "scripts/members.py", test.command)
-		python.Env = append(os.Environ(), "POD_NAME=postgres-0", "MEMBERS=postgres-ha", "NAMESPACE="+name, "ACCOUNT="+account,
-			"TMPDIR="+t.TempDir(), "KUBERNETES_SERVICE_HOST="+host, "KUBERNETES_SERVICE_PORT="+port)
+		python.Env = append(os.Environ(), "POD_NAME=postgres-0", "MEMBERS=postgres-ha", "NAMESPACE="+name, "TMPDIR="+t.TempDir())
+		python.Env = append(python.Env, access...)
 		said, err := python.CombinedOutput()
 		require.NoError(t, err, "%s", said)
 		require.Equal(t, test.says, string(said), name)
@@ -278,4 +287,40 @@ esac`})
 	require.Empty(t, called)
 	require.Equal(t, "members: the primary has no longer segment 0000000100000005 of the log, which this server needs; it copies all files anew\n", waited(needed, 15, removed))
 	require.Equal(t, []string{"POST /reinitialize members secret"}, called)
+}
+
+// newPatroni is a pod in which members.py can write Patroni's configuration.
+func newPatroni(t *testing.T) *pod {
+	t.Helper()
+	p := newPod(t, nil)
+	for name, content := range map[string]string{
+		"CALL_PASSWORD": "secret", "REPLICATION_PASSWORD": "hunter2",
+		"patroni.json.in": `{"postgresql": {"config_dir": "` + filepath.Join(p.dir, "conf") + `", "custom_conf": "/etc/postgresql.conf", "authentication": {"replication": {}, "rewind": {}}}}`,
+	} {
+		require.NoError(t, os.WriteFile(filepath.Join(p.dir, name), []byte(content), 0o600))
+	}
+	p.env = append(p.env, "POD_NAME=postgres-0", "POD_IP=10.0.0.7", "MEMBERS=postgres-ha", "NAMESPACE=shop", "MEMBERS_SECRET="+p.dir,
+		"PATRONI_CONFIG="+filepath.Join(p.dir, "patroni.json.in"), "SOCKETS="+p.dir)
+	return p
+}
+
+// Patroni reads its configuration again when it is told to (SIGHUP).
+func TestPatroniIsToldOfNewPasswords(t *testing.T) {
+	t.Parallel()
+	p := newPatroni(t)
+	told := make(chan os.Signal, 1)
+	signal.Notify(told, syscall.SIGHUP)
+	t.Cleanup(func() { signal.Stop(told) })
+	python := exec.CommandContext(t.Context(), "python3", "scripts/members.py", "reload")
+	python.Env = append(slices.Clone(p.env), fmt.Sprintf("PATRONI_PID=%d", os.Getpid()))
+	said, err := python.CombinedOutput()
+	require.NoError(t, err, "%s", said)
+	select {
+	case <-told:
+	case <-time.After(10 * time.Second):
+		require.FailNow(t, "Patroni was not told")
+	}
+	written, err := os.ReadFile(filepath.Join(p.dir, "patroni.json"))
+	require.NoError(t, err)
+	require.Contains(t, string(written), `"password": "hunter2"`)
 }

@@ -9,6 +9,7 @@ import hmac
 import json
 import os
 import shlex
+import signal
 import ssl
 import subprocess
 import sys
@@ -99,7 +100,7 @@ def honour():
 
 
 # In memory, because it holds passwords.
-COMPLETE = "/var/run/postgresql/patroni.json"
+COMPLETE = os.path.join(ENV.get("SOCKETS", "/var/run/postgresql"), "patroni.json")
 
 
 def config():
@@ -124,7 +125,7 @@ def reload():
             query("select 1", "--dbname", primary + " dbname=postgres connect_timeout=3",
                   PGPASSWORD=read(ENV["MEMBERS_SECRET"], "REPLICATION_PASSWORD"))
     complete()
-    os.kill(1, signal.SIGHUP)
+    os.kill(int(ENV.get("PATRONI_PID", "1")), signal.SIGHUP)
 
 
 def complete():

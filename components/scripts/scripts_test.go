@@ -54,3 +54,29 @@ func TestCheckoutKeepsTheLineEndsOfThePod(t *testing.T) {
 	}))
 	require.GreaterOrEqual(t, checked, len(OfTheServer()))
 }
+
+// undefined prints the names in a python program that nothing defines: python itself finds them only when it
+// comes there.
+const undefined = `import builtins, sys, symtable
+top = symtable.symtable(sys.stdin.read(), "program", "exec")
+known = {s.get_name() for s in top.get_symbols() if s.is_assigned() or s.is_imported()} | set(dir(builtins))
+def look(table):
+    for s in table.get_symbols():
+        if s.is_referenced() and (s.is_global() or table is top) and s.get_name() not in known:
+            print(s.get_name())
+    for child in table.get_children():
+        look(child)
+look(top)`
+
+func TestPythonKnowsEveryName(t *testing.T) {
+	t.Parallel()
+	look := func(program string) string {
+		command := exec.CommandContext(t.Context(), "python3", "-c", undefined)
+		command.Stdin = strings.NewReader(program)
+		said, err := command.CombinedOutput()
+		require.NoError(t, err, "%s", said)
+		return string(said)
+	}
+	require.Equal(t, "signal\n", look("import os\ndef reload():\n    os.kill(1, signal.SIGHUP)\n"))
+	require.Empty(t, look(Text(Members)))
+}
