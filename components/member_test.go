@@ -3,6 +3,7 @@ package components
 import (
 	"encoding/pem"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"net/http"
@@ -302,6 +303,45 @@ func newPatroni(t *testing.T) *pod {
 	p.env = append(p.env, "POD_NAME=postgres-0", "POD_IP=10.0.0.7", "MEMBERS=postgres-ha", "NAMESPACE=shop", "MEMBERS_SECRET="+p.dir,
 		"PATRONI_CONFIG="+filepath.Join(p.dir, "patroni.json.in"), "SOCKETS="+p.dir)
 	return p
+}
+
+func TestMemberWithAnotherAddressDoesNotTellTheOldOne(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct{ annotations, change string }{
+		"as before": {`{"status": "{\"api_url\": \"http://10.0.0.7:8008/patroni\"}"}`, ""},
+		"another":   {`{"status": "{\"api_url\": \"http://10.0.0.70:8008/patroni\"}", "other": "x"}`, `{"metadata": {"annotations": {"status": null}}}`},
+		"a new pod": {`null`, ""},
+		"not known": {`{"status": "{}"}`, `{"metadata": {"annotations": {"status": null}}}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newPatroni(t)
+			var changes []string
+			api := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				switch path := strings.TrimPrefix(r.URL.Path, "/api/v1/namespaces/shop/"); {
+				case r.Method == http.MethodPatch:
+					change, _ := io.ReadAll(r.Body)
+					changes = append(changes, path+" "+string(change))
+					fmt.Fprint(w, "{}")
+				case path == "pods/postgres-0":
+					fmt.Fprintf(w, `{"metadata": {"annotations": %s}}`, test.annotations)
+				default:
+					fmt.Fprint(w, `{"metadata": {}}`)
+				}
+			}))
+			t.Cleanup(api.Close)
+			python := exec.CommandContext(t.Context(), "python3", "scripts/members.py", "config")
+			python.Env = append(slices.Clone(p.env), accessTo(t, api)...)
+			said, err := python.CombinedOutput()
+			require.NoError(t, err, "%s", said)
+			require.Equal(t, filepath.Join(p.dir, "patroni.json")+"\n", string(said))
+			if test.change == "" {
+				require.Empty(t, changes)
+				return
+			}
+			require.Equal(t, []string{"pods/postgres-0 " + test.change}, changes)
+		})
+	}
 }
 
 // Patroni reads its configuration again when it is told to (SIGHUP).

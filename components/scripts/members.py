@@ -99,6 +99,16 @@ def honour():
         annotate("leader", failsafe=None)
 
 
+def forget_address():
+    """A pod that has another address than before tells the old one until Patroni has
+    started. Patroni does not start while anybody answers there: it takes that for a
+    member of the same name. By now it may be a member of another database."""
+    path = "/api/v1/namespaces/%s/pods/%s" % (ENV["NAMESPACE"], POD)
+    told = (ask(path)["metadata"].get("annotations") or {}).get("status")
+    if told and urllib.parse.urlsplit(json.loads(told).get("api_url", "")).hostname != ENV["POD_IP"]:
+        ask(path, {"metadata": {"annotations": {"status": None}}})
+
+
 # In memory, because it holds passwords.
 COMPLETE = os.path.join(ENV.get("SOCKETS", "/var/run/postgresql"), "patroni.json")
 
@@ -106,6 +116,7 @@ COMPLETE = os.path.join(ENV.get("SOCKETS", "/var/run/postgresql"), "patroni.json
 def config():
     """Prepares a start of Patroni, and says where its configuration is."""
     patiently(honour)
+    patiently(forget_address)
     # What Patroni reads of its folder before it has written it: after an unclean
     # stop it lets a server for one user recover.
     postgresql = complete()["postgresql"]
