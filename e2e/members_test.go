@@ -254,6 +254,38 @@ func TestMembersCopyWhatTheyLost(t *testing.T) {
 	copies()
 }
 
+// A node that lost power gives its pods other addresses. Until Patroni has started, a pod tells the old one, at
+// which somebody else may answer.
+func TestMemberStartsWhoseOldAddressBelongsToAnother(t *testing.T) {
+	t.Parallel()
+	m := setupMembers(t, "address", 2)
+	m.settled(2)
+	primary, standby := m.primary(), contract.PodName(1)
+	if primary == standby {
+		standby = contract.PodName(0)
+	}
+	patroni := func(signal string) {
+		m.kubectl("exec", standby, "--", "sh", "-c", `for p in /proc/[0-9]*; do
+			p=${p#/proc/}
+			[ "$p" = 1 ] || ! grep -q "[p]atroni" "/proc/$p/cmdline" || kill -`+signal+` "$p"
+		done; true`)
+	}
+	restarts := func() string {
+		return m.kubectl("get", "pod", standby, "--output=jsonpath={.status.containerStatuses[0].restartCount}")
+	}
+	require.Equal(t, "0", restarts())
+	// It tells nothing by itself any more.
+	patroni("STOP")
+	address := m.kubectl("get", "pod", primary, "--output=jsonpath={.status.podIP}")
+	m.kubectl("annotate", "pod", standby, "--overwrite", fmt.Sprintf(`status={"api_url":"http://%s:8008/patroni"}`, address))
+	patroni("KILL")
+	m.eventually("a restart", time.Minute, func() (string, bool) { seen := restarts(); return seen, seen != "0" })
+	m.settled(2)
+	require.NoError(t, m.site.UntilReady(m.ctx))
+	require.Equal(t, "1", restarts())
+	m.requireEverything()
+}
+
 // Patroni compares a standby with a new primary once, by what it has replayed. One that replays the rest later
 // asks for the log of a timeline that has ended, and is told so, for good.
 func TestMembersThatWereAheadFollowTheNewPrimary(t *testing.T) {
