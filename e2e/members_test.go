@@ -256,7 +256,7 @@ func TestMembersCopyWhatTheyLost(t *testing.T) {
 
 // A node that lost power gives its pods other addresses. Until Patroni has started, a pod tells the old one, at
 // which somebody else may answer.
-func TestMemberStartsWhoseOldAddressBelongsToAnother(t *testing.T) {
+func TestMembersStartWhoseOldAddressBelongsToAnother(t *testing.T) {
 	t.Parallel()
 	m := setupMembers(t, "address", 2)
 	m.settled(2)
