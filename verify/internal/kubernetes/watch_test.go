@@ -21,6 +21,7 @@ type listed struct{ coreclient.CoreV1Interface }
 func (listed) IsWatchListSemanticsUnSupported() bool { return true }
 
 func TestChangesOfPodsAndNodesAreSeen(t *testing.T) {
+	t.Parallel()
 	clientset := fake.NewClientset(objects()...)
 	cluster := &kubernetes.Cluster{Core: listed{clientset.CoreV1()}}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -45,10 +46,16 @@ func TestChangesOfPodsAndNodesAreSeen(t *testing.T) {
 		})
 		ended <- struct{}{}
 	}()
-	untilSeen := func(from <-chan map[string]bool, want map[string]bool) {
+	// again, if there is any, is done until it is seen: the fake tells nothing of what happens between a list and
+	// the watch after it.
+	untilSeen := func(from <-chan map[string]bool, want map[string]bool, again func()) {
 		t.Helper()
 		for deadline := time.After(10 * time.Second); ; {
+			if again != nil {
+				again()
+			}
 			select {
+			case <-time.After(200 * time.Millisecond):
 			case seen := <-from:
 				if maps.Equal(seen, want) {
 					return
@@ -58,19 +65,20 @@ func TestChangesOfPodsAndNodesAreSeen(t *testing.T) {
 			}
 		}
 	}
-	untilSeen(nodes, map[string]bool{"node-1": false, "node-2": true})
-	untilSeen(pods, map[string]bool{"db-0": true})
+	untilSeen(nodes, map[string]bool{"node-1": false, "node-2": true}, nil)
+	untilSeen(pods, map[string]bool{"db-0": true}, nil)
 
 	core := clientset.CoreV1()
 	pod, err := core.Pods(namespace).Get(ctx, "db-0", metav1.GetOptions{})
 	require.NoError(t, err)
 	pod.Status.Conditions = nil
-	_, err = core.Pods(namespace).UpdateStatus(ctx, pod, metav1.UpdateOptions{})
-	require.NoError(t, err)
-	untilSeen(pods, map[string]bool{"db-0": false})
+	untilSeen(pods, map[string]bool{"db-0": false}, func() {
+		_, err := core.Pods(namespace).UpdateStatus(ctx, pod, metav1.UpdateOptions{})
+		require.NoError(t, err)
+	})
 
 	require.NoError(t, core.Pods(namespace).Delete(ctx, "db-0", metav1.DeleteOptions{}))
-	untilSeen(pods, map[string]bool{})
+	untilSeen(pods, map[string]bool{}, nil)
 
 	cancel()
 	for range 2 {
