@@ -55,6 +55,10 @@ def config_map(key):
     return "/api/v1/namespaces/%s/configmaps/%s-%s" % (ENV["NAMESPACE"], SCOPE, key)
 
 
+def pod(name):
+    return "/api/v1/namespaces/%s/pods/%s" % (ENV["NAMESPACE"], name)
+
+
 def annotations(key):
     return ask(config_map(key))["metadata"].get("annotations") or {}
 
@@ -103,10 +107,9 @@ def forget_address():
     """A pod that has another address than before tells the old one until Patroni has
     started. Patroni does not start while anybody answers there: it takes that for a
     member of the same name. By now it may be a member of another database."""
-    path = "/api/v1/namespaces/%s/pods/%s" % (ENV["NAMESPACE"], POD)
-    told = (ask(path)["metadata"].get("annotations") or {}).get("status")
+    told = (ask(pod(POD))["metadata"].get("annotations") or {}).get("status")
     if told and urllib.parse.urlsplit(json.loads(told).get("api_url", "")).hostname != ENV["POD_IP"]:
-        ask(path, {"metadata": {"annotations": {"status": None}}})
+        ask(pod(POD), {"metadata": {"annotations": {"status": None}}})
 
 
 # In memory, because it holds passwords.
@@ -179,13 +182,13 @@ def missing():
 def others(label=""):
     """The pods of the other members, also those that are about to go."""
     pods = ask("/api/v1/namespaces/%s/pods?labelSelector=%s" % (ENV["NAMESPACE"], urllib.parse.quote(ENV["MEMBERS_LABEL"] + label)))
-    return {pod["metadata"]["name"]: pod["metadata"].get("annotations") or {}
-            for pod in pods["items"] if pod["metadata"]["name"] != POD}
+    return {item["metadata"]["name"]: item["metadata"].get("annotations") or {}
+            for item in pods["items"] if item["metadata"]["name"] != POD}
 
 
 def announce(name, value):
     """Says on the pod what is in effect; an update waits for it."""
-    ask("/api/v1/namespaces/%s/pods/%s" % (ENV["NAMESPACE"], POD), {"metadata": {"annotations": {"stateful-postgres/" + name: value}}})
+    ask(pod(POD), {"metadata": {"annotations": {"stateful-postgres/" + name: value}}})
 
 
 def password():
@@ -371,7 +374,7 @@ def changed(_, role, __):
         if annotations("leader").get("leader") != POD:
             return
         for name in others(",%s=%s" % (label, primary)):
-            ask("/api/v1/namespaces/%s/pods/%s" % (ENV["NAMESPACE"], name), {"metadata": {"labels": {label: replica}}})
+            ask(pod(name), {"metadata": {"labels": {label: replica}}})
     patiently(take_over)
 
 
