@@ -16,6 +16,9 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/yaml"
 )
 
 const (
@@ -103,9 +106,6 @@ func (w *Workspace) Build(ctx context.Context) error {
 	return nil
 }
 
-// buildTarget is what the project says of the program, which each update builds.
-const buildTarget = "buildTarget: "
-
 // BuildOnce is Build, and all updates, also those of verify, run the program as it was built then. To see
 // that nothing has changed takes `go build` as much processor time as a whole update that changes nothing.
 func (w *Workspace) BuildOnce(ctx context.Context) error {
@@ -117,15 +117,36 @@ func (w *Workspace) BuildOnce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if found := strings.Count(string(text), buildTarget); found != 1 {
-		return fmt.Errorf("%s: got %q %d times, expected it once", settings, buildTarget, found)
+	built, err := asBuilt(text, w.Root)
+	if err != nil {
+		return fmt.Errorf("%s: %w", settings, err)
 	}
 	w.project = filepath.Join(w.Folder, "project")
 	if err := os.Mkdir(w.project, 0o700); err != nil {
 		return err
 	}
-	built := strings.Replace(string(text), buildTarget, "binary: "+w.Root+string(filepath.Separator), 1)
-	return os.WriteFile(filepath.Join(w.project, "Pulumi.yaml"), []byte(built), 0o600)
+	return os.WriteFile(filepath.Join(w.project, "Pulumi.yaml"), built, 0o600)
+}
+
+// asBuilt is a project's file that has updates run the program as it was built below root, instead of
+// building it.
+func asBuilt(settings []byte, root string) ([]byte, error) {
+	var project map[string]any
+	if err := yaml.Unmarshal(settings, &project); err != nil {
+		return nil, err
+	}
+	target, found, err := unstructured.NestedString(project, "runtime", "options", "buildTarget")
+	if err != nil {
+		return nil, err
+	}
+	if !found {
+		return nil, errors.New("runtime.options.buildTarget: got none, expected the path of the program that each update builds")
+	}
+	unstructured.RemoveNestedField(project, "runtime", "options", "buildTarget")
+	if err := unstructured.SetNestedField(project, filepath.Join(root, target), "runtime", "options", "binary"); err != nil {
+		return nil, err
+	}
+	return yaml.Marshal(project)
 }
 
 // stateFolder is the Pulumi backend of all stacks.
