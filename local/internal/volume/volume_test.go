@@ -1,6 +1,7 @@
 package volume_test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,12 +14,41 @@ import (
 	"stateful-postgres/local/internal/volume"
 )
 
+// requireVariable is the environment variable that turns a machine that mounts nothing from a test that is
+// left out into one that fails.
+const requireVariable = "STATEFUL_POSTGRES_REQUIRE_MOUNTS"
+
+// leaveOut leaves the test out, and fails it when requireVariable is set.
+func leaveOut(t *testing.T, why string) {
+	t.Helper()
+	if required := os.Getenv(requireVariable); required != "" {
+		t.Fatalf("%s (%s=%s)", why, requireVariable, required)
+	}
+	t.Skip(why)
+}
+
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		leaveOut(t, "only root can mount something")
+	}
+}
+
+// mount mounts something on a folder until the test ends.
+func mount(t *testing.T, folder string, arguments ...string) {
+	t.Helper()
+	require.NoError(t, os.MkdirAll(folder, 0o755))
+	printed, err := exec.CommandContext(t.Context(), "mount", append(arguments, folder)...).CombinedOutput()
+	if err != nil {
+		leaveOut(t, fmt.Sprintf("this machine mounts nothing: %v: %s", err, printed))
+	}
+	t.Cleanup(func() { require.NoError(t, exec.Command("umount", folder).Run()) })
+}
+
 // mounted is a disk of its own, mounted as the kubelet does for a pod, and how its volume is called.
 func mounted(t *testing.T) (name, folder string) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("only root can mount a disk")
-	}
+	needRoot(t)
 	run := func(command ...string) string {
 		printed, err := exec.CommandContext(t.Context(), command[0], command[1:]...).CombinedOutput()
 		require.NoError(t, err, "%s: %s", command, printed)
@@ -30,11 +60,7 @@ func mounted(t *testing.T) (name, folder string) {
 	run("mkfs.ext4", "-q", file)
 	name = "slow-" + filepath.Base(filepath.Dir(filepath.Dir(file)))
 	folder = filepath.Join(t.TempDir(), "volumes", "kubernetes.io~local-volume", name)
-	require.NoError(t, os.MkdirAll(folder, 0o755))
-	if printed, err := exec.CommandContext(t.Context(), "mount", "-o", "loop", file, folder).CombinedOutput(); err != nil {
-		t.Skipf("this machine mounts no disk: %v: %s", err, printed)
-	}
-	t.Cleanup(func() { require.NoError(t, exec.Command("umount", folder).Run()) })
+	mount(t, folder, "-o", "loop", file)
 	return name, folder
 }
 
@@ -67,17 +93,10 @@ func TestAVolumeIsSlowAndFastAgain(t *testing.T) {
 }
 
 func TestAFileSystemOfOthersIsNotMadeSlow(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("only root can mount a folder")
-	}
+	needRoot(t)
 	folder := filepath.Join(t.TempDir(), "volumes", "kubernetes.io~local-volume", "shared-with-others")
-	require.NoError(t, os.MkdirAll(folder, 0o755))
-	printed, err := exec.CommandContext(t.Context(), "mount", "--bind", t.TempDir(), folder).CombinedOutput()
-	if err != nil {
-		t.Skipf("this machine mounts nothing: %v: %s", err, printed)
-	}
-	t.Cleanup(func() { require.NoError(t, exec.Command("umount", folder).Run()) })
-	_, err = volume.Begin(os.Getpid(), "shared-with-others")
+	mount(t, folder, "--bind", t.TempDir())
+	_, err := volume.Begin(os.Getpid(), "shared-with-others")
 	require.ErrorContains(t, err, "a file system that others write to")
 
 	_, err = volume.Begin(os.Getpid(), "not-there")
