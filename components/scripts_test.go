@@ -360,7 +360,8 @@ func TestForeignFilesAreNotTouched(t *testing.T) {
 	p := newPod(t, image(""))
 	p.write(t, "letter.txt")
 	require.Equal(t, 1, p.run(t, "start.sh", "-c", "some=thing"))
-	require.Contains(t, p.console.String(), "holds something that is not a PostgreSQL data directory; nothing was changed")
+	require.Equal(t, "start: nothing was started: "+p.data+" holds something that is not a PostgreSQL data directory: letter.txt. "+
+		"Nothing was changed. Restore the database's files, or move these away\n", p.console.String())
 	require.FileExists(t, filepath.Join(p.data, "letter.txt"))
 	require.NoFileExists(t, filepath.Join(p.dir, "record"))
 }

@@ -47,11 +47,8 @@ follows() {
 # clear_leftovers takes away what Patroni writes where the server's files are gone
 # while it runs. It copies nothing into a folder that holds something.
 clear_leftovers() {
-    rest=$(ls -A "$PGDATA" 2>/dev/null | grep -vxE '(standby|recovery)\.signal|patroni\.dynamic\.json' | head -n 5 | paste -sd ' ' -)
-    if [ -n "$rest" ]; then
-        fail "$PGDATA holds something that is not a PostgreSQL data directory: $rest. Nothing was changed." \
-            "Empty it, and the server copies the primary's files"
-    fi
+    foreign=$(ls -A "$PGDATA" 2>/dev/null | grep -vxE '(standby|recovery)\.signal|patroni\.dynamic\.json') || :
+    refuse_foreign_files "$foreign" "Empty it, and the server copies the primary's files"
     rm -rf "$PGDATA"
 }
 

@@ -22,6 +22,8 @@ from datetime import datetime, timedelta, timezone
 ENV = os.environ
 POD = ENV["POD_NAME"]
 SCOPE = ENV["MEMBERS"]
+# What the scripts leave for each other, until the container ends.
+RUN = ENV.get("TMPDIR", "/tmp")
 
 
 def read(*path):
@@ -158,7 +160,7 @@ def complete():
     postgresql["listen"], postgresql["connect_address"] = "*:5432", address + ":5432"
     for login in ("replication", "rewind"):
         postgresql["authentication"][login]["password"] = read(ENV["MEMBERS_SECRET"], "REPLICATION_PASSWORD")
-    programs = os.path.join(ENV.get("TMPDIR", "/tmp"), "bin")
+    programs = os.path.join(RUN, "bin")
     postgresql["bin_name"] = {name: os.path.join(programs, name) for name in os.listdir(programs)}
     with open(os.open(COMPLETE + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
         json.dump(whole, file)
@@ -342,7 +344,7 @@ def segment():
 def waited(what):
     """For how many seconds it has been waited for this, as a receiver or a segment. The
     probe removes the file when the log comes."""
-    path = os.path.join(ENV.get("TMPDIR", "/tmp"), "waits")
+    path = os.path.join(RUN, "waits")
     now = time.time()
     try:
         known, since = read(path).rsplit(None, 1)
@@ -431,7 +433,7 @@ def main():
 
 def complain(text):
     """For start.sh, whose last line says why nothing was started."""
-    with open(os.path.join(ENV.get("TMPDIR", "/tmp"), "members.error"), "w", encoding="utf-8") as file:
+    with open(os.path.join(RUN, "members.error"), "w", encoding="utf-8") as file:
         file.write(text)
     sys.exit("members: " + text)
 

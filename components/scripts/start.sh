@@ -21,6 +21,15 @@ fail() {
     exit 1
 }
 
+# refuse_foreign_files ends the start where the server's folder holds files, but no
+# database.
+refuse_foreign_files() { # FILES REMEDY
+    if [ -n "$1" ]; then
+        fail "$PGDATA holds something that is not a PostgreSQL data directory:" \
+            "$(echo "$1" | head -n 5 | paste -sd ' ' -). Nothing was changed. $2"
+    fi
+}
+
 . "${0%/*}/volume.sh"
 . "${0%/*}/adopt.sh"
 . "${0%/*}/alone.sh"
@@ -147,10 +156,7 @@ fi
 
 if [ -z "$waits" ]; then
     if [ ! -s "$PGDATA/PG_VERSION" ]; then
-        if [ -d "$PGDATA" ] && [ -n "$(ls -A "$PGDATA")" ]; then
-            echo "start: $PGDATA holds something that is not a PostgreSQL data directory; nothing was changed" >&2
-            exit 1
-        fi
+        refuse_foreign_files "$(ls -A "$PGDATA" 2>/dev/null)" "Restore the database's files, or move these away"
         adopt "$@"
     fi
 
