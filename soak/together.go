@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -49,30 +50,52 @@ func (s *soak) stopAPIServer(ctx context.Context) error {
 func (s *soak) together(ctx context.Context, lanes []*lane, names []string, times int) error {
 	striker, observers := lanes[0], lanes[1:]
 	say("%s: %s, %s, beneath %s", striker.name, strings.Join(names, ", "), plural(times, "time"), plural(len(lanes), "stack"))
-	ends := make([]func() (record, bool), len(observers))
-	for i, l := range observers {
-		var err error
-		if ends[i], err = l.observe(ctx); err != nil {
-			return err
-		}
-	}
-	if err := untilAllWrite(ctx, observers); err != nil {
+	seen, err := observeAll(ctx, observers)
+	if err != nil {
 		return err
 	}
 	struck := striker.round(ctx, names, times)
-	err := striker.note(ctx, struck, nil, 0)
+	err = striker.note(ctx, struck, nil, 0)
 	first, unread := readHistory(filepath.Join(s.folder, struck.History))
 	errs := each(observers, func(number int, l *lane) error {
-		seen, all := ends[number]()
+		found, all := seen[number].end(ctx)
 		var err error
 		if !all {
 			say("%s: did not write until the end: nothing is counted", l.name)
 		} else if unread == nil {
-			err = l.count(&seen, first, struck.Durability.Faults)
+			err = l.count(&found, first, struck.Durability.Faults)
 		}
-		return errors.Join(err, l.note(ctx, seen, nil, 0))
+		return errors.Join(err, l.note(ctx, found, nil, 0))
 	})
 	return errors.Join(append(errs, err, unread)...)
+}
+
+// observeAll writes to all lanes. On a machine with too much to do some may not be written to in time: then
+// it begins again.
+func observeAll(ctx context.Context, lanes []*lane) ([]*observation, error) {
+	for attempt := 1; ; attempt++ {
+		all := make([]*observation, len(lanes))
+		err := errors.Join(each(lanes, func(number int, l *lane) (err error) {
+			all[number], err = l.observe(ctx)
+			return err
+		})...)
+		if err == nil {
+			err = untilAllWrite(ctx, lanes)
+		}
+		if err == nil {
+			return all, nil
+		}
+		each(lanes, func(number int, _ *lane) error {
+			if all[number] != nil {
+				all[number].stop()
+			}
+			return nil
+		})
+		if ctx.Err() != nil || attempt == mostFailures {
+			return nil, err
+		}
+		say("%v; it begins again", err)
+	}
 }
 
 // untilAllWrite returns when verify enters one thing after the other in the ledger of each lane: first the
@@ -94,34 +117,49 @@ func untilAllWrite(ctx context.Context, lanes []*lane) error {
 	})
 }
 
-// observe writes to the lane's stack until end is called, which has verify look at every row then. End says
-// whether it wrote until then.
-func (l *lane) observe(ctx context.Context) (end func() (seen record, all bool), err error) {
+// observation is a run of verify that writes to a lane's stack while others strike.
+type observation struct {
+	lane           *lane
+	began          time.Time
+	history        string
+	command        *exec.Cmd
+	stdout, output bytes.Buffer
+}
+
+// observe begins to write to the lane's stack.
+func (l *lane) observe(ctx context.Context) (*observation, error) {
 	on := l.Kubectl(ctx, "get", "pods", "--output=jsonpath={.items[*].spec.nodeName}")
 	if err := on.Err(); err != nil {
 		return nil, err
 	}
 	l.on = strings.Fields(on.Stdout)
-	began := time.Now()
-	history := filepath.Join(l.soak.folder, fmt.Sprintf("%s-%s.json.gz", began.UTC().Format("20060102T150405Z"), l.name))
-	command := l.Command(ctx, l.DurabilityArguments(append(l.write(history), "--fault", "none", "--duration", "24h")...)...)
-	var stdout, output bytes.Buffer
-	command.Stdout, command.Stderr = &stdout, &output
-	if err := command.Start(); err != nil {
+	o := &observation{lane: l, began: time.Now()}
+	o.history = filepath.Join(l.soak.folder, fmt.Sprintf("%s-%s.json.gz", o.began.UTC().Format("20060102T150405Z"), l.name))
+	o.command = l.Command(ctx, l.DurabilityArguments(append(l.write(o.history), "--fault", "none", "--duration", "24h")...)...)
+	o.command.Stdout, o.command.Stderr = &o.stdout, &o.output
+	if err := o.command.Start(); err != nil {
 		return nil, err
 	}
-	return func() (record, bool) {
-		_ = command.Process.Signal(syscall.SIGINT)
-		_ = command.Wait()
-		wrote := l.record(began, history, stack.Result{Arguments: command.Args, Stdout: stdout.String(), Output: stdout.String() + output.String(), ExitCode: command.ProcessState.ExitCode()})
-		if wrote.ExitCode != exitInterrupted {
-			return wrote, false
-		}
-		looked := l.record(began, history, l.Check(ctx, "--output", "json", "--rows", "0"))
-		looked.Durability = wrote.Durability
-		looked.Seconds = time.Since(began).Seconds()
-		return looked, true
-	}, nil
+	return o, nil
+}
+
+// stop ends the writing.
+func (o *observation) stop() {
+	_ = o.command.Process.Signal(syscall.SIGINT)
+	_ = o.command.Wait()
+}
+
+// end ends the writing, and has verify look at every row then. It says whether it wrote until then.
+func (o *observation) end(ctx context.Context) (seen record, all bool) {
+	o.stop()
+	wrote := o.lane.record(o.began, o.history, stack.Result{Arguments: o.command.Args, Stdout: o.stdout.String(), Output: o.stdout.String() + o.output.String(), ExitCode: o.command.ProcessState.ExitCode()})
+	if wrote.ExitCode != exitInterrupted {
+		return wrote, false
+	}
+	looked := o.lane.record(o.began, o.history, o.lane.Check(ctx, "--output", "json", "--rows", "0"))
+	looked.Durability = wrote.Durability
+	looked.Seconds = time.Since(o.began).Seconds()
+	return looked, true
 }
 
 // hit says whether a fault that another lane let happen is one of this lane's, too: one of a node that a
