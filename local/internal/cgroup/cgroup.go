@@ -11,7 +11,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -85,8 +84,8 @@ func hierarchies() ([]string, error) {
 	return roots, nil
 }
 
-// Create makes the groups of all nodes.
-func Create(nodes []string) error {
+// Create makes the groups of a node.
+func Create(node string) error {
 	unified, err := Unified()
 	if err != nil {
 		return err
@@ -96,60 +95,29 @@ func Create(nodes []string) error {
 		return err
 	}
 	for _, root := range roots {
-		if err := create(root, unified, nodes, runtime.NumCPU()); err != nil {
-			return err
+		parent := root
+		for _, name := range []string{Name, node} {
+			if unified {
+				if err := enableControllers(parent); err != nil {
+					return err
+				}
+			}
+			group := filepath.Join(parent, name)
+			if err := os.Mkdir(group, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+				return fmt.Errorf("make control group: %w", err)
+			}
+			if !unified {
+				if err := inheritCPUSet(parent, group); err != nil {
+					return err
+				}
+			}
+			parent = group
 		}
-	}
-	return nil
-}
-
-// create makes the groups in one hierarchy. A node's group weighs as much as the one that the kubelet makes
-// for the pods of a whole machine, and that of all nodes as all of them together. By default it would weigh
-// as one process does that is in no group. The API server, the kubelets and whatever a user starts are many
-// of those: on a busy machine the pods would wait behind them until their probes fail.
-func create(root string, unified bool, nodes []string, cpus int) error {
-	top := filepath.Join(root, Name)
-	if unified {
-		if err := enableControllers(root); err != nil {
-			return err
+		if unified {
+			if err := enableControllers(parent); err != nil {
+				return err
+			}
 		}
-	}
-	if err := makeGroup(top, unified, len(nodes)*cpus); err != nil {
-		return err
-	}
-	for _, node := range nodes {
-		if err := makeGroup(filepath.Join(top, node), unified, cpus); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// makeGroup makes a group that weighs as much as this many processors, unless it is there, and lets it have
-// groups in it.
-func makeGroup(group string, unified bool, cpus int) error {
-	if err := os.Mkdir(group, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("make control group: %w", err)
-	}
-	if !unified {
-		if err := inheritCPUSet(filepath.Dir(group), group); err != nil {
-			return err
-		}
-		return weigh(filepath.Join(group, "cpu.shares"), min(1024*cpus, 262144))
-	}
-	if err := enableControllers(group); err != nil {
-		return err
-	}
-	return weigh(filepath.Join(group, "cpu.weight"), min(100*cpus, 10000))
-}
-
-// weigh writes the weight of a group. The hierarchies of other controllers than cpu have no file for it.
-func weigh(file string, weight int) error {
-	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err := os.WriteFile(file, []byte(strconv.Itoa(weight)), 0); err != nil {
-		return fmt.Errorf("weight of a control group: %w", err)
 	}
 	return nil
 }

@@ -86,12 +86,10 @@ func Run(ctx context.Context, l layout.Layout, t topology.Topology) error {
 	if err := pki.Ensure(l, t); err != nil {
 		return err
 	}
-	var nodes []string
 	for _, node := range t.AllNodes() {
-		nodes = append(nodes, node.Name)
-	}
-	if err := cgroup.Create(nodes); err != nil {
-		return err
+		if err := cgroup.Create(node.Name); err != nil {
+			return err
+		}
 	}
 	var group sync.WaitGroup
 	for _, name := range t.Machines() {
