@@ -157,6 +157,22 @@ func dial(address, port string) error {
 	return conn.Close()
 }
 
+// leaveGroups makes control groups such as those of containers that were killed with their node.
+func leaveGroups(t *testing.T, node string) []string {
+	t.Helper()
+	var left []string
+	for _, pattern := range []string{"/sys/fs/cgroup/*/localkube", "/sys/fs/cgroup/localkube"} {
+		parents, err := filepath.Glob(filepath.Join(pattern, node, "kubepods"))
+		require.NoError(t, err)
+		for _, parent := range parents {
+			left = append(left, filepath.Join(parent, "left"))
+			require.NoError(t, os.Mkdir(left[len(left)-1], 0o755))
+		}
+	}
+	require.NotEmpty(t, left)
+	return left
+}
+
 func TestNodesGoAwayAndComeBack(t *testing.T) {
 	up(t, "--nodes", "2")
 	node := ask(t).Topology.Node(2)
@@ -164,6 +180,7 @@ func TestNodesGoAwayAndComeBack(t *testing.T) {
 	require.Eventually(t, reachable, eventually, tick, "the kubelet of %s", node.Name)
 	for _, c := range []struct{ away, back string }{{"disconnect", "connect"}, {"crash", "start"}} {
 		before := ask(t).Machines[2].PID
+		left := leaveGroups(t, node.Name)
 		out, err := localkube(checkout, "node", c.away, node.Name)
 		require.NoError(t, err, out)
 		require.False(t, reachable(), c.away)
@@ -177,6 +194,12 @@ func TestNodesGoAwayAndComeBack(t *testing.T) {
 		require.NoError(t, err, out)
 		require.Eventually(t, reachable, eventually, tick, c.back)
 		require.Equal(t, c.away == "disconnect", ask(t).Machines[2].PID == before)
+		for _, group := range left {
+			if c.away == "disconnect" {
+				require.NoError(t, os.Remove(group))
+			}
+			require.NoDirExists(t, group, "a machine that starts has no groups of containers that ran before")
+		}
 	}
 	out, err := localkube(checkout, "node", "crash", "node-3")
 	require.Error(t, err)

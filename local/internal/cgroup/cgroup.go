@@ -84,8 +84,17 @@ func hierarchies() ([]string, error) {
 	return roots, nil
 }
 
-// Create makes the groups of a node.
-func Create(node string) error {
+// Renew makes the groups of a node that starts. Those of a node that was there before are removed first, with
+// what still runs in them, as the start of a real machine does: the kubelet looks for three seconds at each
+// group whose container is gone, and starts no pod meanwhile.
+func Renew(node string, timeout time.Duration) error {
+	if err := remove(filepath.Join(Name, node), timeout); err != nil {
+		return err
+	}
+	return create(node)
+}
+
+func create(node string) error {
 	unified, err := Unified()
 	if err != nil {
 		return err
@@ -175,14 +184,17 @@ func inheritCPUSet(parent, group string) error {
 
 // RemoveAll kills what still runs in the cluster's groups and removes them. It
 // is not an error when there are none.
-func RemoveAll(timeout time.Duration) error {
+func RemoveAll(timeout time.Duration) error { return remove(Name, timeout) }
+
+// remove removes a group from all hierarchies.
+func remove(group string, timeout time.Duration) error {
 	roots, err := hierarchies()
 	if err != nil {
 		return err
 	}
 	deadline := time.Now().Add(timeout)
 	for _, root := range roots {
-		top := filepath.Join(root, Name)
+		top := filepath.Join(root, group)
 		for {
 			err := removeTree(top)
 			if err == nil {

@@ -86,11 +86,6 @@ func Run(ctx context.Context, l layout.Layout, t topology.Topology) error {
 	if err := pki.Ensure(l, t); err != nil {
 		return err
 	}
-	for _, node := range t.AllNodes() {
-		if err := cgroup.Create(node.Name); err != nil {
-			return err
-		}
-	}
 	var group sync.WaitGroup
 	for _, name := range t.Machines() {
 		if err := s.startMachine(name); err != nil {
@@ -162,6 +157,11 @@ func (s *Supervisor) startMachine(name string) error {
 	defer s.mu.Unlock()
 	if s.stopping {
 		return errors.New("the cluster is being stopped")
+	}
+	if name != topology.ControlPlane {
+		if err := cgroup.Renew(name, cgroupTimeout); err != nil {
+			return err
+		}
 	}
 	m, err := spawn(s.layout, name)
 	if err != nil {
