@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -57,12 +58,16 @@ func (s *soak) together(ctx context.Context, lanes []*lane, names []string, time
 	struck := striker.round(ctx, names, times)
 	err = striker.note(ctx, struck, nil, 0)
 	first, unread := readHistory(filepath.Join(s.folder, struck.History))
+	if errors.Is(unread, fs.ErrNotExist) {
+		// It ended before anything struck, and note has said why.
+		unread = nil
+	}
 	errs := each(observers, func(number int, l *lane) error {
 		found, all := seen[number].end(ctx)
 		var err error
 		if !all {
 			say("%s: did not write until the end: nothing is counted", l.name)
-		} else if unread == nil {
+		} else if first != nil {
 			err = l.count(&found, first, struck.Durability.Faults)
 		}
 		return errors.Join(err, l.note(ctx, found, nil, 0))
