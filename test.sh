@@ -17,11 +17,12 @@ gotest() { go test -vet=off "$@"; }
 
 section "Fast tests"
 # Without a PostgreSQL server, or a browser, the tests that need one fail instead
-# of being left out: both were installed. So do those that root mounts disks for.
+# of being left out: both were installed.
 STATEFUL_POSTGRES_REQUIRE_POSTGRES=1 STATEFUL_POSTGRES_REQUIRE_CHROMIUM=1 gotest ./...
 (cd provider && gotest ./...)
 
 section "Tests of the local cluster's own code"
+# So do those that mount a disk: root can.
 (cd local && STATEFUL_POSTGRES_REQUIRE_MOUNTS=1 gotest ./...)
 
 section "The local cluster"

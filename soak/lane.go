@@ -101,6 +101,11 @@ func (l *lane) list(ctx context.Context) error {
 	return nil
 }
 
+// history is the file for the history of a run that begins at a moment.
+func (l *lane) history(began time.Time) string {
+	return filepath.Join(l.soak.folder, fmt.Sprintf("%s-%s.json.gz", began.UTC().Format("20060102T150405Z"), l.name))
+}
+
 // write is the part of its flags that says how it writes.
 func (l *lane) write(history string) []string {
 	return []string{"--output", "json", "--writers", fmt.Sprint(writers), "--rate", fmt.Sprint(l.soak.rate), "--history", history}
@@ -126,7 +131,7 @@ func (l *lane) choose(kinds []string) []string {
 // round runs verify durability once.
 func (l *lane) round(ctx context.Context, names []string, times int) record {
 	began := time.Now()
-	history := filepath.Join(l.soak.folder, fmt.Sprintf("%s-%s.json.gz", began.UTC().Format("20060102T150405Z"), l.name))
+	history := l.history(began)
 	result := l.Run(ctx, l.DurabilityArguments(append(l.write(history), "--fault", strings.Join(names, ","), "--times", fmt.Sprint(times), "--every", "1s")...)...)
 	return l.record(began, history, result)
 }

@@ -139,7 +139,7 @@ func (l *lane) observe(ctx context.Context) (*observation, error) {
 	}
 	l.on = strings.Fields(on.Stdout)
 	o := &observation{lane: l, began: time.Now()}
-	o.history = filepath.Join(l.soak.folder, fmt.Sprintf("%s-%s.json.gz", o.began.UTC().Format("20060102T150405Z"), l.name))
+	o.history = l.history(o.began)
 	o.command = l.Command(ctx, l.DurabilityArguments(append(l.write(o.history), "--fault", "none", "--duration", "24h")...)...)
 	o.command.Stdout, o.command.Stderr = &o.stdout, &o.output
 	if err := o.command.Start(); err != nil {
