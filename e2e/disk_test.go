@@ -62,7 +62,7 @@ func TestMembersOutliveAFullVolume(t *testing.T) {
 	m.handOver(pod)
 	m.settled(3)
 	away := contract.PodName(2)
-	m.onClaim(2, "holder", "flock /volume/pgdata.lock sleep 3600")
+	m.holdVolume(2)
 	m.kubectl("delete", "pod", away)
 	m.eventually("the slot of a standby that is away to be given up", 3*time.Minute, func() (string, bool) {
 		m.query("create table if not exists filler (text text)")
@@ -72,7 +72,7 @@ func TestMembersOutliveAFullVolume(t *testing.T) {
 		return seen, seen == "1 of 2"
 	})
 	m.progress()
-	m.kubectl("delete", "pod", "holder", "--grace-period=1")
+	m.letGo()
 	m.settled(3)
 	m.requireEverything()
 	m.verify(proven)

@@ -168,6 +168,20 @@ func (f *fixture) onClaim(ordinal int, name, command string) {
 	})
 }
 
+// holdVolume makes a pod that takes the volume of a server as soon as no server has
+// it. It returns when the pod runs: a server that starts from now on comes too late.
+// letGo ends it.
+func (f *fixture) holdVolume(ordinal int) {
+	f.t.Helper()
+	f.onClaim(ordinal, "holder", "flock /volume/pgdata.lock sleep 3600")
+	f.kubectl("wait", "pod", "holder", "--for=condition=Ready", "--timeout=3m")
+}
+
+func (f *fixture) letGo() {
+	f.t.Helper()
+	f.kubectl("delete", "pod", "holder", "--grace-period=1")
+}
+
 func TestVerifyCannotTellWhenItCannotConnect(t *testing.T) {
 	t.Parallel()
 	f := setup(t, "unreachable")

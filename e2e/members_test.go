@@ -209,10 +209,10 @@ func TestMembersAreScaledByHand(t *testing.T) {
 	m.refused(`replicas: got "2", expected at least 3, because of the servers that were stopped only postgres-2 has every acknowledged write; ` +
 		`set it with: pulumi config set replicas 3`)
 	// Somebody else has the volume of the only one that has everything.
-	m.onClaim(2, "holder", "flock /volume/pgdata.lock sleep 3600")
+	m.holdVolume(2)
 	m.ok(m.Set(m.ctx, "replicas", "3"))
 	m.upUntil("no server takes the writes: only postgres-2 has every acknowledged one (ConfigMap postgres-ha-sync)")
-	m.kubectl("delete", "pod", "holder", "--grace-period=1")
+	m.letGo()
 	m.upAfterKill()
 	m.progress()
 	m.requireEverything()

@@ -74,14 +74,14 @@ func TestMembersLossByTheWrongServerIsFound(t *testing.T) {
 	m.kubectl("annotate", "configmap", contract.MembersSync, "leader-", "sync_standby-")
 	m.kubectl("annotate", "configmap", contract.MembersSync, "leader="+contract.PodName(1))
 	// Beside the one that has more, Patroni elects no other.
-	m.onClaim(0, "holder", "flock /volume/pgdata.lock sleep 3600")
+	m.holdVolume(0)
 	m.ok(m.Set(m.ctx, "replicas", "2"))
 	u := m.startUp()
 	m.eventually("the one that lacks rows to take the writes", 3*time.Minute, func() (string, bool) {
 		seen, err := m.site.SeenPrimary(m.ctx)
 		return fmt.Sprint(seen, err), seen == contract.PodName(1)
 	})
-	m.kubectl("delete", "pod", "holder", "--grace-period=1")
+	m.letGo()
 	require.NoError(t, u.wait(), "%s", u.printed.String())
 	m.settled(2)
 	require.Regexp(t, `lost: run \d+ row \d+`, m.verify(violated))
