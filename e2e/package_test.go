@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"stateful-postgres/internal/contract"
+	"stateful-postgres/internal/required"
 	"stateful-postgres/internal/site"
 	"stateful-postgres/internal/stack"
 )
@@ -286,11 +287,8 @@ func requireNode(t *testing.T) {
 			return
 		}
 	}
-	missing := fmt.Sprintf("the TypeScript example was not tried: it needs npm and Node.js %d or newer on PATH (found: %s)", minNode, found)
-	if os.Getenv(requireNodeVariable) != "" {
-		t.Fatal(missing)
-	}
-	t.Skip(missing)
+	required.Missing(t, requireNodeVariable,
+		fmt.Sprintf("the TypeScript example was not tried: it needs npm and Node.js %d or newer on PATH (found: %s)", minNode, found))
 }
 
 func TestTypeScriptProgram(t *testing.T) {

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"stateful-postgres/internal/required"
 )
 
 // FindBinaries returns the folder that holds initdb and postgres: the one on
@@ -45,21 +47,17 @@ func FindBinaries() (string, error) {
 		"on Debian with: apt-get install postgresql-15")
 }
 
-// RequireVariable is the environment variable that turns a missing PostgreSQL from
+// requireVariable is the environment variable that turns a missing PostgreSQL from
 // a test that is left out into one that fails.
-const RequireVariable = "STATEFUL_POSTGRES_REQUIRE_POSTGRES"
+const requireVariable = "STATEFUL_POSTGRES_REQUIRE_POSTGRES"
 
 // NeedBinaries is FindBinaries for a test. Without a PostgreSQL it leaves the test
-// out, visibly, and fails it when RequireVariable is set.
+// out, visibly, and fails it when requireVariable is set.
 func NeedBinaries(t testing.TB) string {
 	t.Helper()
 	binaries, err := FindBinaries()
-	switch required := os.Getenv(RequireVariable); {
-	case err == nil:
-	case required != "":
-		t.Fatalf("%v (%s=%s)", err, RequireVariable, required)
-	default:
-		t.Skip(err)
+	if err != nil {
+		required.Missing(t, requireVariable, err.Error())
 	}
 	return binaries
 }

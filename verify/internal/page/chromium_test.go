@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"stateful-postgres/internal/required"
 )
 
 // requireVariable is the environment variable that turns a missing Chromium from a test that is left
@@ -69,11 +71,7 @@ type event struct {
 func needChromium(t *testing.T) *chromium {
 	t.Helper()
 	if _, err := os.Stat(chromiumPath); err != nil {
-		said := fmt.Sprintf("no Chromium found: install it, on Debian with: apt-get install --no-install-recommends chromium: %v", err)
-		if os.Getenv(requireVariable) != "" {
-			t.Fatalf("%s (%s=%s)", said, requireVariable, os.Getenv(requireVariable))
-		}
-		t.Skip(said)
+		required.Missing(t, requireVariable, fmt.Sprintf("no Chromium found: install it, on Debian with: apt-get install --no-install-recommends chromium: %v", err))
 	}
 	left := &requests{}
 	proxy := httptest.NewServer(left)
