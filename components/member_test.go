@@ -32,6 +32,7 @@ func memberImage() map[string]string {
 		"python3": `if [ -n "${UNREACHABLE-}" ]; then echo "the API server cannot be reached: timed out" >"$TMPDIR/members.error"; exit 1; fi
 case $2 in
 trusted) echo "$TRUSTED" ;;
+primary) echo "${PRIMARY-}" ;;
 leader) echo "${TRUSTED%% *}" ;;
 seed) echo "seed" >>"$RECORD" ;;
 esac`,
@@ -152,19 +153,23 @@ func TestLeftoversOfAMember(t *testing.T) {
 func TestDatabaseOfAMember(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		pod, trusted string
-		member       bool
-		refused      string
-		record       string
+		pod, trusted, primary string
+		member                bool
+		refused               string
+		record                string
 	}{
-		"alone so far":    {"postgres-0", "", false, "", "seed\npatroni\n"},
-		"a member":        {"postgres-0", "postgres-1", true, "", "patroni\n"},
-		"nobody knows":    {"postgres-1", "", true, "does not say who has every acknowledged write. This server is at ", ""},
-		"no member's own": {"postgres-1", "postgres-0", false, "the volume holds a database that was no member", ""},
+		"alone so far":    {"postgres-0", "", "", false, "", "seed\npatroni\n"},
+		"alone again":     {"postgres-0", "postgres-1", "", false, "", "seed\npatroni\n"},
+		"of a moment ago": {"postgres-0", "postgres-0", "postgres-0", false, "", "seed\npatroni\n"},
+		"a member":        {"postgres-0", "postgres-1", "postgres-1", true, "", "patroni\n"},
+		"nobody knows":    {"postgres-1", "", "", true, "does not say who has every acknowledged write. This server is at ", ""},
+		"no member's own": {"postgres-1", "postgres-0", "", false, "the volume holds a database that was no member. Nothing was changed", ""},
+		"another leads":   {"postgres-0", "postgres-1", "postgres-1", false, "the volume holds a database that was no member, and postgres-1 takes the writes. Nothing was changed", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := newMember(t, test.pod, test.trusted)
+			p.env = append(p.env, "PRIMARY="+test.primary)
 			p.program(t, "pg_controldata", "")
 			p.write(t, "PG_VERSION")
 			if test.member {
@@ -182,6 +187,50 @@ func TestDatabaseOfAMember(t *testing.T) {
 			require.FileExists(t, p.data+".member")
 		})
 	}
+}
+
+// A copy of the primary's files is a member's database as soon as all of them are there, and nothing before. Where
+// the volume of a server that runs is emptied, Patroni copies without another start.
+func TestCopyOfThePrimaryIsADatabaseWhenAllIsThere(t *testing.T) {
+	t.Parallel()
+	p := newMember(t, "postgres-1", "postgres-0")
+	run := t.TempDir()
+	p.env = append(p.env, "TMPDIR="+run)
+	p.program(t, "pg_basebackup", `printf '%s\n' "$@" >>"$RECORD"
+mkdir "${1#--pgdata=}" && echo 15 >"${1#--pgdata=}/PG_VERSION"
+exit "$ENDS"`)
+	starts := func() {
+		t.Helper()
+		require.Zero(t, p.run(t, "start.sh", "-c", "some=thing"), p.console.String())
+		require.Equal(t, "patroni\n", p.record(t))
+		require.NoError(t, os.Remove(filepath.Join(p.dir, "record")))
+	}
+	copies := func(ends string) error {
+		command := exec.Command(filepath.Join(run, "bin", "pg_basebackup"), "--pgdata="+p.data, "-X", "stream", "--dbname=host=10.0.0.1 port=5432")
+		command.Env = append(p.env, "ENDS="+ends)
+		err := command.Run()
+		require.Equal(t, "--pgdata="+p.data+".copying\n-X\nstream\n--dbname=host=10.0.0.1 port=5432\n", p.record(t))
+		require.NoError(t, os.Remove(filepath.Join(p.dir, "record")))
+		return err
+	}
+	starts()
+	volume := filepath.Dir(p.data)
+	require.NoError(t, os.RemoveAll(volume))
+	require.NoError(t, os.Mkdir(volume, 0o700))
+
+	require.Error(t, copies("1"))
+	require.NoDirExists(t, p.data)
+	require.FileExists(t, p.data+".copying/PG_VERSION", "as if it had been killed")
+	starts()
+	require.NoDirExists(t, p.data+".copying")
+
+	require.NoError(t, os.RemoveAll(volume))
+	require.NoError(t, os.Mkdir(volume, 0o700))
+	require.Error(t, copies("1"))
+	require.NoError(t, copies("0"))
+	require.FileExists(t, p.data+"/PG_VERSION")
+	require.NoDirExists(t, p.data+".copying")
+	starts()
 }
 
 // accessTo is a pod's access to an API server.
@@ -221,6 +270,8 @@ func TestMembersAskTheAPIServer(t *testing.T) {
 	tests := map[string]struct{ command, leader, says string }{
 		"who-has-every-write": {"trusted", "{}", "postgres-1 postgres-0 postgres-2\n"},
 		"who-took-the-writes": {"leader", "{}", "postgres-1\n"},
+		"who-takes-them":      {"primary", renewed(time.Second), "postgres-1\n"},
+		"nobody-takes-them":   {"primary", renewed(time.Minute), "\n"},
 		"a-primary":           {"missing", renewed(time.Second), ""},
 		"an-election":         {"missing", renewed(20 * time.Second), ""},
 		"a-primary-is-dead":   {"missing", renewed(time.Minute), missing},

@@ -222,7 +222,7 @@ func TestMemberWithoutItsFilesSaysWhatToDo(t *testing.T) {
 		says   string
 	}{
 		"its files are gone": {true, "standby.signal", "the server's files are gone from its volume; delete the pod, and it copies the primary's\n"},
-		"it copies":          {true, "../pgdata.cloning", "the server does not take connections: timeout expired\n"},
+		"it copies":          {true, "../pgdata.copying/PG_VERSION", "the server does not take connections: timeout expired\n"},
 		"it has them":        {true, "PG_VERSION", "the server does not take connections: timeout expired\n"},
 		"it is the only one": {false, "standby.signal", "the server does not take connections: timeout expired\n"},
 	} {

@@ -240,6 +240,19 @@ func TestMembersCopyWhatTheyLost(t *testing.T) {
 	m.kubectl("delete", "pvc", claim, "--wait=false")
 	copies()
 
+	// Everything is taken from the volume of a server that runs, also what says that it is a member's, and Patroni
+	// copies by itself. It is a member's again, and its pod starts with it.
+	m.kubectl("exec", standby, "--", "sh", "-c", `read -r server <"$PGDATA/postmaster.pid"
+		for attempt in 1 2 3 4 5; do find "${PGDATA%/*}" -mindepth 1 -delete && break; done
+		kill -KILL "$server" || echo "the server ended by itself"`)
+	m.eventually("a copy", 2*time.Minute, func() (string, bool) {
+		seen := m.Kubectl(m.ctx, "exec", standby, "--", "sh", "-c", `[ -s "$PGDATA/PG_VERSION" ] && exit
+			ls -A "$PGDATA" && rm -f "$PGDATA/standby.signal"; exit 1`)
+		return seen.String(), seen.OK()
+	})
+	m.settled(3)
+	copies()
+
 	// A server that runs goes on for a while with the files that it has open. Patroni copies into a folder that is
 	// empty. Where it was about to restart the server it leaves a file there, and copies nothing.
 	// The server may end by itself meanwhile, at the first file that it misses.

@@ -4,7 +4,7 @@
 # require_own_database ends the start on a database that was one of several, and
 # may not have every acknowledged write.
 require_own_database() {
-    if [ -e "$PGDATA.cloning" ] || [ -e "$PGDATA/standby.signal" ]; then
+    if [ -e "$PGDATA.copying" ] || [ -e "$PGDATA/standby.signal" ]; then
         fail "the volume holds a copy of another server's database, which may lack writes. Nothing was changed." \
             "$MEMBERS_ON, and then off again when postgres-0 takes the writes (go run ./verify says who does)"
     fi

@@ -7,8 +7,9 @@
 # runs alone again, because from then on this volume alone has the rows.
 
 member="$PGDATA.member"
-# Left by a copy of the primary's files that did not come to its end.
-cloning="$PGDATA.cloning"
+# The primary's files, until all are there: what did not come to its end is nobody's
+# database.
+copying="$PGDATA.copying"
 
 members() {
     python3 "${0%/*}/members.py" "$@" || fail "$(cat "$run/members.error" 2>/dev/null || echo "members.py $1 failed")"
@@ -19,10 +20,7 @@ members() {
 # another one than before: where it names a server there are acknowledged writes.
 follows() {
     [ "${HIGH_AVAILABILITY-}" = true ] || return 1
-    if [ -e "$cloning" ]; then
-        rm -rf "$PGDATA"
-        rm -f "$cloning"
-    fi
+    rm -rf "$copying"
     if [ -s "$PGDATA/PG_VERSION" ]; then
         return 1
     fi
@@ -47,7 +45,7 @@ follows() {
 # clear_leftovers takes away what Patroni writes where the server's files are gone
 # while it runs. It copies nothing into a folder that holds something.
 clear_leftovers() {
-    foreign=$(ls -A "$PGDATA" 2>/dev/null | grep -vxE '(standby|recovery)\.signal|patroni\.dynamic\.json') || :
+    foreign=$(ls -A "$PGDATA" 2>/dev/null | grep -vxE '(standby|recovery)\.signal|patroni\.dynamic\.json.*') || :
     refuse_foreign_files "$foreign" "Empty it, and the server copies the primary's files"
     rm -rf "$PGDATA"
 }
@@ -65,11 +63,14 @@ become_member() { # [ARGUMENT OF THE SERVER]...
                 "Compare all servers, the greater timeline first, and name the one that is furthest:" \
                 "kubectl -n $NAMESPACE annotate --overwrite configmap $MEMBERS-sync leader=$STATEFUL_SET-N"
         fi
-    elif [ "$POD_NAME" = "$STATEFUL_SET-0" ]; then
+    else
+        primary=$(members primary)
+        if [ "$POD_NAME" != "$STATEFUL_SET-0" ] || [ -n "$primary" ] && [ "$primary" != "$POD_NAME" ]; then
+            fail "the volume holds a database that was no member${primary:+, and $primary takes the writes}. Nothing was changed." \
+                "Take it away, and the server copies the primary's files"
+        fi
         # So far this server was the only one. It has everything.
         members seed
-    else
-        fail "the volume holds a database that was no member. Nothing was changed. Take it away, and the server copies the primary's files"
     fi
     : >"$member"
     sync
@@ -113,10 +114,21 @@ wrap_programs() { # [ARGUMENT OF THE SERVER]...
                 echo "exec '$real' \"\$@\"$arguments"
                 ;;
             pg_basebackup)
-                echo ": >'$cloning'"
-                echo "'$real' \"\$@\" || exit"
-                echo 'sync'
-                echo "rm -f '$cloning'"
+                # Where somebody empties the volume of a server that runs, Patroni copies
+                # without another start, and the mark is gone.
+                cat <<END
+rm -rf '$copying'
+for argument in "\$@"; do
+    shift
+    case \$argument in --pgdata=*) argument='--pgdata=$copying' ;; esac
+    set -- "\$@" "\$argument"
+done
+'$real' "\$@" || exit
+: >'$member'
+sync
+mv -T '$copying' '$PGDATA'
+sync
+END
                 ;;
             *) echo "exec '$real' \"\$@\"" ;;
             esac

@@ -168,13 +168,19 @@ def complete():
     return whole
 
 
+def primary():
+    """The server that takes the writes: "" for none. One that was killed leaves its name
+    for as long as Patroni waits for it, and for the moments of an election."""
+    lead = annotations("leader")
+    renewed = lead.get("renewTime")
+    if renewed and datetime.now(timezone.utc) - datetime.fromisoformat(renewed) < timedelta(seconds=30):
+        return lead.get("leader") or ""
+    return ""
+
+
 def missing():
     """Says for whom this server waits, when nobody takes the writes."""
-    lead = annotations("leader")
-    # A server that was killed leaves its name there, for as long as Patroni waits for
-    # it, and for the moments of an election.
-    renewed = lead.get("renewTime")
-    if lead.get("leader") and renewed and datetime.now(timezone.utc) - datetime.fromisoformat(renewed) < timedelta(seconds=30):
+    if primary():
         return
     names = trusted()
     if names:
@@ -417,7 +423,8 @@ def leave(seconds):
 def main():
     command, arguments = sys.argv[1], sys.argv[2:]
     commands = {
-        "trusted": lambda: print(*patiently(trusted)), "leader": leader, "seed": seed, "config": config,
+        "trusted": lambda: print(*patiently(trusted)), "primary": lambda: print(patiently(primary)),
+        "leader": leader, "seed": seed, "config": config,
         "missing": missing, "changed": changed, "leave": leave,
         "password": password, "parameters": parameters, "catch_up": catch_up, "reload": reload,
     }

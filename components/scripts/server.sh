@@ -61,7 +61,7 @@ sql() { # SECONDS [ARGUMENT OF PSQL]...
 
 # why_not says in the server's own words why it does not take connections.
 why_not() {
-    if [ "${HIGH_AVAILABILITY-}" = true ] && [ ! -e "$PGDATA/PG_VERSION" ] && [ ! -e "$PGDATA.cloning" ] && [ -n "$(ls -A "$PGDATA" 2>/dev/null)" ]; then
+    if [ "${HIGH_AVAILABILITY-}" = true ] && [ ! -e "$PGDATA/PG_VERSION" ] && [ -n "$(ls -A "$PGDATA" 2>/dev/null)" ]; then
         # Patroni tries to start it for ever.
         echo "the server's files are gone from its volume; delete the pod, and it copies the primary's"
         return
