@@ -23,6 +23,8 @@ import (
 const (
 	// observersTimeout is for every lane to write.
 	observersTimeout = 2 * time.Minute
+	// mostBeginnings is how often that is tried.
+	mostBeginnings = 3
 	// enteredInLedger is how often a ledger has grown when commits are surely entered in it.
 	enteredInLedger = 4
 	// exitInterrupted is verify's exit code after Ctrl-C.
@@ -96,7 +98,7 @@ func observeAll(ctx context.Context, lanes []*lane) ([]*observation, error) {
 			}
 			return nil
 		})
-		if ctx.Err() != nil || attempt == mostFailures {
+		if ctx.Err() != nil || attempt == mostBeginnings {
 			return nil, err
 		}
 		say("%v; it begins again", err)
