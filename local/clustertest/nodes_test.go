@@ -87,6 +87,21 @@ func TestThreeNodes(t *testing.T) {
 		return kubectl(t, "get", "pod", "--namespace="+namespace, "database-0", "--output=jsonpath={.spec.nodeName}")
 	}
 
+	t.Run("all pods together weigh as three machines", func(t *testing.T) {
+		found := 0
+		for pattern, weight := range map[string]string{"cpu*/localkube/cpu.shares": "3072", "localkube/cpu.weight": "300"} {
+			files, err := filepath.Glob(filepath.Join("/sys/fs/cgroup", pattern))
+			require.NoError(t, err)
+			found += len(files)
+			for _, file := range files {
+				written, err := os.ReadFile(file)
+				require.NoError(t, err)
+				require.Equal(t, weight, strings.TrimSpace(string(written)), file)
+			}
+		}
+		require.NotZero(t, found, "control groups have no weights here")
+	})
+
 	t.Run("every node is Ready and answers on the NodePort", func(t *testing.T) {
 		port := kubectl(t, "get", "service", "--namespace="+namespace, "database", "--output=jsonpath={.spec.ports[0].nodePort}")
 		for _, node := range ask(t).Topology.AllNodes() {

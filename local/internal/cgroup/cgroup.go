@@ -127,6 +127,42 @@ func create(node string) error {
 				return err
 			}
 		}
+		if err := weigh(filepath.Dir(parent)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// weights are the files for the weight of a group, in version 1 and 2, with what a group has that nobody
+// gave another one, which is as much as a process that is in no group, and the most that it takes.
+var weights = map[string]struct{ one, most int }{
+	"cpu.shares": {1024, 262144},
+	"cpu.weight": {100, 10000},
+}
+
+// weigh lets the group of all nodes weigh as much as those in it. With the weight of one, the pods of all nodes
+// would wait behind the API server, the kubelets and whatever a user starts, until their probes fail.
+func weigh(top string) error {
+	entries, err := os.ReadDir(top)
+	if err != nil {
+		return err
+	}
+	groups := 0
+	for _, entry := range entries {
+		if entry.IsDir() {
+			groups++
+		}
+	}
+	for name, weight := range weights {
+		file := filepath.Join(top, name)
+		// The hierarchies of other controllers have none.
+		if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err := os.WriteFile(file, []byte(strconv.Itoa(min(groups*weight.one, weight.most))), 0); err != nil {
+			return fmt.Errorf("weight of a control group: %w", err)
+		}
 	}
 	return nil
 }
