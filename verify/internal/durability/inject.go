@@ -16,6 +16,8 @@ import (
 const (
 	// undoTimeout is for what a fault changed to be put back.
 	undoTimeout = 5 * time.Minute
+	// undoPatience is how long that is tried again when it fails, undoPause the time between.
+	undoPatience, undoPause = 2 * time.Minute, 5 * time.Second
 	// holdTime is how long what a fault took away stays away at least, and how long commits may take to
 	// go on without it before it comes back all the same.
 	holdTime, holdTimeout = 3 * time.Second, time.Minute
@@ -105,10 +107,7 @@ func (i *injector) strike(ctx context.Context, fault faults.Fault, entry *histor
 		if err == nil {
 			i.hold(ctx, fault)
 		}
-		i.progress.Say("%s: putting back what it changed", fault.Name)
-		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
-		err = errors.Join(err, struck.Undo(undo))
-		cancel()
+		err = errors.Join(err, i.putBack(ctx, fault, struck.Undo))
 	}
 	entry.EndedMS = i.meter.since(time.Now())
 	if err == nil {
@@ -124,6 +123,24 @@ func (i *injector) strike(ctx context.Context, fault faults.Fault, entry *histor
 		entry.Problem = "interrupted"
 	default:
 		entry.Problem = oneLine(err)
+	}
+}
+
+// putBack undoes what a fault changed, also after an interruption. What that takes may be away for a
+// moment, such as the API server: then it is tried again.
+func (i *injector) putBack(ctx context.Context, fault faults.Fault, undo func(context.Context) error) error {
+	i.progress.Say("%s: putting back what it changed", fault.Name)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	defer cancel()
+	for began := time.Now(); ; pause(ctx, undoPause) {
+		err := undo(ctx)
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil || time.Since(began) >= undoPatience {
+			return fmt.Errorf("what it changed is not put back: %w", err)
+		}
+		i.progress.Say("%s: putting back what it changed, again: %s", fault.Name, oneLine(err))
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -131,6 +132,45 @@ func TestWhatAFaultChangedIsPutBackAlsoAfterAnInterruption(t *testing.T) {
 		}}, entry)
 		require.True(t, undone, name)
 		require.Equal(t, "interrupted", entry.Problem)
+	}
+}
+
+// The API server may be away when a scale is to be put back: the stack would stay without servers.
+func TestWhatAFaultChangedIsPutBackWhenThatWorksAgain(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		away   time.Duration
+		lasts  time.Duration
+		refuse string
+	}{
+		"at once":  {0, 0, ""},
+		"again":    {time.Minute, time.Minute, ""},
+		"in vain":  {time.Hour, undoPatience, "what it changed is not put back: connection refused"},
+		"too slow": {-1, undoTimeout, "what it changed is not put back: context deadline exceeded"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				began := time.Now()
+				ctx, interrupt := context.WithCancel(t.Context())
+				interrupt()
+				err := (&injector{}).putBack(ctx, faults.Fault{Name: "scale"}, func(ctx context.Context) error {
+					if test.away < 0 {
+						<-ctx.Done()
+						return ctx.Err()
+					}
+					if time.Since(began) < test.away {
+						return errors.New("connection refused")
+					}
+					return ctx.Err()
+				})
+				require.Equal(t, test.lasts, time.Since(began))
+				if test.refuse == "" {
+					require.NoError(t, err)
+				} else {
+					require.EqualError(t, err, test.refuse)
+				}
+			})
+		})
 	}
 }
 
