@@ -161,8 +161,10 @@ func (l *lane) note(ctx context.Context, r record, kinds []string, times int) er
 // record is what a run of verify said.
 func (l *lane) record(began time.Time, history string, result stack.Result) record {
 	r := record{Servers: l.servers, Lane: l.name, Commit: l.soak.commit, Began: began.UTC(), Seconds: result.Duration.Seconds(), ExitCode: result.ExitCode, History: filepath.Base(history)}
+	// What is kept is for readers elsewhere: files are named from the top of the checkout.
+	said := strings.ReplaceAll(result.Stdout, l.soak.Root+string(filepath.Separator), "")
 	var err error
-	if r.Proof, err = stack.ReadProof(result.Stdout); err != nil {
+	if r.Proof, err = stack.ReadProof(said); err != nil {
 		r.Summary = "verify said nothing that can be read"
 		fmt.Fprintln(os.Stderr, result)
 		return r

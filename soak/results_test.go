@@ -84,3 +84,14 @@ func TestObserverMeetsWhatStruckWhileItWrote(t *testing.T) {
 		{Kind: "for ever", BeganMS: 8100, EndedMS: 9200, PauseMS: 2000, Problem: "no commit was acknowledged after it"},
 	}, met)
 }
+
+func TestResultsNameNoFolderOfThisMachine(t *testing.T) {
+	t.Parallel()
+	l := &lane{name: "2-1-1", servers: 1, soak: &soak{Workspace: &stack.Workspace{Root: "/home/clerk/shop"}}}
+	r := l.record(time.Now(), "/home/clerk/shop/.local/soak-results/a.json.gz", stack.Result{ExitCode: 2, Stdout: `{"checks": [
+		{"name": "scale", "status": "unknown", "detail": "pulumi up --config-file /home/clerk/shop/.local/soak/Pulumi.yaml: exit status 1"}],
+		"durability": {"faults": [{"kind": "scale", "problem": "pulumi up --config-file /home/clerk/shop/.local/soak/Pulumi.yaml: exit status 1"}]}}`})
+	require.Equal(t, "a.json.gz", r.History)
+	require.Equal(t, []string{"scale: pulumi up --config-file .local/soak/Pulumi.yaml: exit status 1"}, r.Problems)
+	require.Equal(t, "pulumi up --config-file .local/soak/Pulumi.yaml: exit status 1", r.Durability.Faults[0].Problem)
+}
