@@ -127,7 +127,7 @@ func create(node string) error {
 				return err
 			}
 		}
-		if err := weigh(filepath.Dir(parent)); err != nil {
+		if err := weigh(filepath.Join(root, Name)); err != nil {
 			return err
 		}
 	}
