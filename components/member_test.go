@@ -158,13 +158,14 @@ func TestDatabaseOfAMember(t *testing.T) {
 		refused               string
 		record                string
 	}{
-		"alone so far":    {"postgres-0", "", "", false, "", "seed\npatroni\n"},
-		"alone again":     {"postgres-0", "postgres-1", "", false, "", "seed\npatroni\n"},
-		"of a moment ago": {"postgres-0", "postgres-0", "postgres-0", false, "", "seed\npatroni\n"},
-		"a member":        {"postgres-0", "postgres-1", "postgres-1", true, "", "patroni\n"},
-		"nobody knows":    {"postgres-1", "", "", true, "does not say who has every acknowledged write. This server is at ", ""},
-		"no member's own": {"postgres-1", "postgres-0", "", false, "the volume holds a database that was no member. Nothing was changed", ""},
-		"another leads":   {"postgres-0", "postgres-1", "postgres-1", false, "the volume holds a database that was no member, and postgres-1 takes the writes. Nothing was changed", ""},
+		"alone so far":     {"postgres-0", "", "", false, "", "seed\npatroni\n"},
+		"alone again":      {"postgres-0", "postgres-1", "", false, "", "seed\npatroni\n"},
+		"of a moment ago":  {"postgres-0", "postgres-0", "postgres-0", false, "", "seed\npatroni\n"},
+		"a member":         {"postgres-0", "postgres-1", "postgres-1", true, "", "patroni\n"},
+		"nobody knows":     {"postgres-1", "", "", true, "does not say who has every acknowledged write. This server is at ", ""},
+		"no member's own":  {"postgres-1", "postgres-0", "", false, "the volume holds a database that was no member. Nothing was changed", ""},
+		"once the primary": {"postgres-1", "postgres-1", "postgres-1", false, "the volume holds a database that was no member. Nothing was changed", ""},
+		"another leads":    {"postgres-0", "postgres-1", "postgres-1", false, "the volume holds a database that was no member, and postgres-1 takes the writes. Nothing was changed", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

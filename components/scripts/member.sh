@@ -65,7 +65,11 @@ become_member() { # [ARGUMENT OF THE SERVER]...
         fi
     else
         primary=$(members primary)
-        if [ "$POD_NAME" != "$STATEFUL_SET-0" ] || [ -n "$primary" ] && [ "$primary" != "$POD_NAME" ]; then
+        # Its own name is of a moment ago.
+        if [ "$primary" = "$POD_NAME" ]; then
+            primary=
+        fi
+        if [ "$POD_NAME" != "$STATEFUL_SET-0" ] || [ -n "$primary" ]; then
             fail "the volume holds a database that was no member${primary:+, and $primary takes the writes}. Nothing was changed." \
                 "Take it away, and the server copies the primary's files"
         fi
